@@ -1,0 +1,3 @@
+"""Pointsman decides, for every inference request, which model version answers."""
+
+__version__ = "0.1.0"

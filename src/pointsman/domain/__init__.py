@@ -1,0 +1,1 @@
+"""Frozen values of the running system. Knows nothing of files, sockets, clocks or dice."""
