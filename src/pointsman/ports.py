@@ -1,4 +1,4 @@
-"""Every seam on one page. An adapter for one of these is one file in `plugins/`, or an entry point."""
+"""Every seam on one page. An adapter is one file in `plugins/`, or comes by entry point."""
 
 from pathlib import Path
 from typing import Protocol
@@ -29,7 +29,7 @@ class Registry(Protocol):
     """Where trained models come from. Read mostly; never trains, never deletes.
 
     Every method raises PointsmanError: NOT_FOUND for an unknown model or alias, BACKEND_FAILED when
-    the registry is down or answers nonsense, FORBIDDEN for a source outside what the operator allows.
+    the registry is down or answers nonsense, FORBIDDEN for a source the operator does not allow.
     """
 
     @property

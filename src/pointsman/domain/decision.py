@@ -23,7 +23,7 @@ class Reason(StrEnum):
 
 
 class Live(msgspec.Struct, frozen=True):
-    """What a gateway knows by itself and the table does not; frozen for a decision, recorded with it.
+    """What a gateway knows and the table does not; frozen for a decision, recorded with it.
 
     killed: the whole project: everything goes to the champion
     out: variants nothing is sent to (kill switch or ejection); their share goes to the champion

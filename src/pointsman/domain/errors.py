@@ -80,7 +80,7 @@ class Violation(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PointsmanError(Exception):
-    """An expected failure. `message` says what, `hint` what to do, `violations` where, all at once."""
+    """An expected failure: `message` says what, `hint` what to do, `violations` where."""
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """What the controller publishes and gateways serve from: a manifest of immutable project blobs.
 
-A `ProjectTable` is plain data. Its canonical bytes (`encode`) are the blob, and the SHA-256 of those
-bytes is the project digest that every decision record names. `decide.table` turns a blob into the
-compiled form the hot path uses; nothing here can be executed.
+A `ProjectTable` is plain data. Its canonical bytes (`encode`) are the blob, and the SHA-256 of
+those bytes is the project digest that every decision record names. `decide.table` turns a blob into
+the compiled form the hot path uses; nothing here can be executed.
 """
 
 import hashlib
@@ -158,7 +158,7 @@ class ProjectTable(msgspec.Struct, frozen=True):
 
 
 class TableRow(msgspec.Struct, frozen=True):
-    """One line of the manifest: a project, its current digest, and what must be at hand to serve it.
+    """One line of the manifest: a project, its current digest, and what it takes to serve it.
 
     blobs: digests of every blob the project needs (artifact manifests and their files)
     """
