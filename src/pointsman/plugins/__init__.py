@@ -1,0 +1,1 @@
+"""Adapters we ship, one file each. Import the module you need."""
