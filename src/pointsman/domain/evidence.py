@@ -1,0 +1,221 @@
+"""Evidence cells: what many decisions add up to, so that judging never reads single rows.
+
+Rules of architecture.md section 8 that everything here serves:
+
+- A cell's key is project, rule, epoch, block of decision time, *assigned* variant, slice, metric.
+- Only decisions with reason `SPLIT` enter a cell.
+- Cells add up: `merge` is commutative and associative (counts exactly, sums of floats up to
+  rounding), so they merge across workers and machines, and judging costs the same at a billion
+  decisions as at a thousand.
+- Moment cells carry a unit-hash bucket of 64, and variance is taken between buckets, because the
+  requests of one unit are not independent of each other.
+- Evidence of different epochs is never pooled as plain means: nothing here merges across keys.
+
+Payloads are the one kind of domain value that grows in place: the ingester observes into them
+before it stores them. A corrected outcome is taken back with `times=-1` and observed anew.
+"""
+
+import math
+from typing import Final, TypeVar
+
+import msgspec
+
+_Number = TypeVar("_Number", int, float)
+
+BUCKETS: Final = 64
+"""Moments are kept by unit-hash bucket; 64 gives the variance 63 degrees of freedom."""
+
+BLOCK_MS: Final = 300_000
+"""Decision time is cut into blocks of five minutes, aligned to the Unix epoch."""
+
+SCORE_BINS: Final = 256
+_LATENCY_SUB_BINS: Final = 32
+_SMALLEST_PROBABILITY: Final = 2.0**-53
+
+# Metrics every project has, by the name they carry in a cell's key. Values are per decision.
+DENIED: Final = "denied"  # Moments of 0/1: the prediction counted as denied
+ERROR: Final = "error"  # Moments of 0/1: the assigned variant did not answer
+COST: Final = "cost"  # Moments, in the units of `cost.per_request`
+LATENCY: Final = "latency"  # LatencyHistogram
+CONFUSION: Final = "confusion"  # Confusion, once a label is known
+SCORE: Final = "score"  # ScoreHistogram, once a label is known
+CORRECT: Final = "correct"  # Moments of 0/1: predicted class equals the label
+LOG_LOSS: Final = "log_loss"  # Moments of -ln p(label), over all classes
+BRIER: Final = "brier"  # Moments of sum over classes of (p - [class is label])^2, 0 to 2
+REWARD: Final = "reward"  # Moments, once a reward is known
+
+
+class CellKey(msgspec.Struct, frozen=True, order=True):
+    """What a cell is about.
+
+    project: `tenant/project`
+    block_ms: start of the block of decision time, Unix milliseconds, a multiple of BLOCK_MS
+    variant: assigned, whoever served
+    slice: `` for all decisions, `attribute=value` for one slice
+    """
+
+    project: str
+    rule: str
+    epoch: int
+    block_ms: int
+    variant: str
+    slice: str
+    metric: str
+
+
+class Moments(msgspec.Struct, tag="moments", array_like=True):
+    """Count, sum and sum of squares of a value, each by unit-hash bucket (64 entries each)."""
+
+    n: list[int] = msgspec.field(default_factory=lambda: [0] * BUCKETS)
+    total: list[float] = msgspec.field(default_factory=lambda: [0.0] * BUCKETS)
+    squares: list[float] = msgspec.field(default_factory=lambda: [0.0] * BUCKETS)
+
+    def observe(self, unit_hash: int, value: float, times: int = 1) -> None:
+        """Adds one decision's finite value; `times=-1` takes an observed one back."""
+        bucket = unit_hash & (BUCKETS - 1)
+        self.n[bucket] += times
+        if self.n[bucket] == 0:
+            # Floats do not cancel exactly; an emptied bucket must.
+            self.total[bucket] = self.squares[bucket] = 0.0
+        else:
+            self.total[bucket] += times * value
+            self.squares[bucket] += times * value * value
+
+
+class Confusion(msgspec.Struct, tag="confusion", array_like=True):
+    """Label against predicted class: `counts[label * classes + predicted]`, in project order."""
+
+    classes: int
+    counts: list[int]
+
+    @classmethod
+    def empty(cls, classes: int) -> "Confusion":
+        return cls(classes, [0] * (classes * classes))
+
+    def observe(self, label: int, predicted: int, times: int = 1) -> None:
+        """Adds one labelled decision, by class index."""
+        self.counts[label * self.classes + predicted] += times
+
+
+class ScoreHistogram(msgspec.Struct, tag="score", array_like=True):
+    """Score of the positive class against the label, one row per label: [other, positive].
+
+    The counts give AUC and calibration up to bin width; the sums give Brier score and log loss of
+    the positive class exactly.
+
+    counts: `counts[label * SCORE_BINS + bin]`, see `score_bin`
+    total, squares: sums of the score and of its square, per label
+    log_loss: sum of -ln of the probability given to what happened, per label, in nats
+    """
+
+    counts: list[int] = msgspec.field(default_factory=lambda: [0] * (2 * SCORE_BINS))
+    total: list[float] = msgspec.field(default_factory=lambda: [0.0, 0.0])
+    squares: list[float] = msgspec.field(default_factory=lambda: [0.0, 0.0])
+    log_loss: list[float] = msgspec.field(default_factory=lambda: [0.0, 0.0])
+
+    def observe(self, score: float, *, positive: bool, times: int = 1) -> None:
+        """Adds one labelled decision; score in [0, 1]. Raises ValueError outside."""
+        label = int(positive)
+        self.counts[label * SCORE_BINS + score_bin(score)] += times
+        happened = score if positive else 1.0 - score
+        self.total[label] += times * score
+        self.squares[label] += times * score * score
+        self.log_loss[label] -= times * math.log(max(happened, _SMALLEST_PROBABILITY))
+
+
+class LatencyHistogram(msgspec.Struct, tag="latency", array_like=True):
+    """Latencies in microseconds, by bins at most 1/32 wide relative to their start; only bins in
+    use are kept."""
+
+    counts: dict[int, int] = msgspec.field(default_factory=dict)
+
+    def observe(self, latency_us: int, times: int = 1) -> None:
+        """Adds one latency; negative ones (a clock that stepped back) count as 0."""
+        index = latency_bin(max(latency_us, 0))
+        count = self.counts.get(index, 0) + times
+        if count:
+            self.counts[index] = count
+        else:
+            self.counts.pop(index, None)
+
+
+Payload = Moments | Confusion | ScoreHistogram | LatencyHistogram
+
+
+def block_of(at_ms: int) -> int:
+    """Start of the block a decision time falls in, Unix milliseconds."""
+    return at_ms - at_ms % BLOCK_MS
+
+
+def score_bin(score: float) -> int:
+    """Bin 0 to SCORE_BINS - 1 of a score in [0, 1].
+
+    Bins are equally wide in arcsin(sqrt(score)): about 0.006 in the middle and 0.00004 at both
+    ends, where the scores of rare classes crowd.
+    """
+    if not 0.0 <= score <= 1.0:
+        raise ValueError(f"score {score!r} is outside [0, 1]")
+    return min(int(math.asin(math.sqrt(score)) / (math.pi / 2) * SCORE_BINS), SCORE_BINS - 1)
+
+
+def score_edge(index: int) -> float:
+    """Lower edge of a score bin; `score_edge(SCORE_BINS)` is 1."""
+    return math.sin(index / SCORE_BINS * (math.pi / 2)) ** 2
+
+
+def latency_bin(latency_us: int) -> int:
+    """Bin of a latency of 0 us or more; integers only, the same in every language."""
+    shift = max(latency_us.bit_length() - _LATENCY_SUB_BINS.bit_length(), 0)
+    return _LATENCY_SUB_BINS * shift + (latency_us >> shift)
+
+
+def latency_edge(index: int) -> int:
+    """Smallest latency, in microseconds, that falls into a bin."""
+    shift = max(index // _LATENCY_SUB_BINS - 1, 0)
+    return (index - _LATENCY_SUB_BINS * shift) << shift
+
+
+def merge(a: Payload, b: Payload) -> Payload:
+    """The sum of two payloads of one kind, as a new one. Raises ValueError on different kinds."""
+    match a, b:
+        case Moments(), Moments():
+            return Moments(_added(a.n, b.n), _added(a.total, b.total), _added(a.squares, b.squares))
+        case Confusion(), Confusion() if a.classes == b.classes:
+            return Confusion(a.classes, _added(a.counts, b.counts))
+        case ScoreHistogram(), ScoreHistogram():
+            return ScoreHistogram(
+                _added(a.counts, b.counts),
+                _added(a.total, b.total),
+                _added(a.squares, b.squares),
+                _added(a.log_loss, b.log_loss),
+            )
+        case LatencyHistogram(), LatencyHistogram():
+            bins = a.counts.keys() | b.counts.keys()
+            sums = {i: a.counts.get(i, 0) + b.counts.get(i, 0) for i in sorted(bins)}
+            return LatencyHistogram({index: count for index, count in sums.items() if count})
+        case _:
+            raise ValueError(f"a {_kind(a)} payload cannot be added to a {_kind(b)} payload")
+
+
+def _added(a: list[_Number], b: list[_Number]) -> list[_Number]:
+    return [x + y for x, y in zip(a, b, strict=True)]
+
+
+def _kind(payload: Payload) -> str:
+    if isinstance(payload, Confusion):
+        return f"{payload.classes}-class confusion"
+    return type(payload).__name__
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder: msgspec.msgpack.Decoder[Payload] = msgspec.msgpack.Decoder(Payload)
+
+
+def encode(payload: Payload) -> bytes:
+    """Bytes as a cell row stores them (MessagePack, tagged with the payload's kind)."""
+    return _encoder.encode(payload)
+
+
+def decode(blob: bytes) -> Payload:
+    """The payload. Raises msgspec.ValidationError on anything else."""
+    return _decoder.decode(blob)
