@@ -1,4 +1,4 @@
-"""Trains three income classifiers on the `train` part of the Adult data and registers them in MLflow.
+"""Trains three income classifiers on the `train` part of the Adult data, registers them in MLflow.
 
     python examples/income/train.py --tracking-uri http://127.0.0.1:5000
 
