@@ -19,15 +19,46 @@ class ArtifactFile(msgspec.Struct, frozen=True):
     size: int
 
 
-class ArtifactInput(msgspec.Struct, frozen=True):
-    """One tensor the model takes, shape [n, len(columns)], filled from these features in order.
+class Cell(msgspec.Struct, frozen=True):
+    """What one category sets in a row of zeros.
 
-    fill: what a missing or null optional value becomes (None: NaN for floats, "" for strings)
+    value: the category as callers send it; None is the missing value
+    position: column of the tensor; weight: what stands there (None: NaN)
+    """
+
+    value: str | int | float | bool | None
+    position: int
+    weight: float | None = 1.0
+
+
+class Encoding(msgspec.Struct, frozen=True):
+    """A categorical feature and the cell each of its categories sets.
+
+    other: for every value that is not known; None where the model refuses such values
+    """
+
+    column: str
+    known: tuple[Cell, ...]
+    other: Cell | None = None
+
+
+class ArtifactInput(msgspec.Struct, frozen=True):
+    """One tensor the model takes, shape [n, width].
+
+    columns: features that go in as they are, in the order of `positions`
+    positions: their columns in the tensor; empty: 0, 1, 2, ...
+    fills: what a missing value of each becomes; empty or None: NaN for floats, "" for strings
+    encodings: categorical features, looked up before the model is called
+    width: 0 means len(columns); cells that nothing sets are zero
     """
 
     name: str
-    dtype: Literal["float32", "float64", "int64", "string", "bool"]
+    dtype: Literal["float32", "float64", "int64", "int32", "string", "bool"]
     columns: tuple[str, ...]
+    positions: tuple[int, ...] = ()
+    fills: tuple[float | None, ...] = ()
+    encodings: tuple[Encoding, ...] = ()
+    width: int = 0
 
 
 class Parity(msgspec.Struct, frozen=True):
