@@ -21,11 +21,11 @@ _ATTRIBUTE = re.compile(ATTRIBUTE_PATTERN)
 
 
 def is_name(text: str) -> bool:
-    return _NAME.match(text) is not None
+    return _NAME.fullmatch(text) is not None
 
 
 def is_attribute(text: str) -> bool:
-    return _ATTRIBUTE.match(text) is not None
+    return _ATTRIBUTE.fullmatch(text) is not None
 
 
 def qualified(tenant: str, project: str) -> str:
