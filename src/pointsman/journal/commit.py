@@ -6,6 +6,7 @@ timer, the load itself sets how many share one.
 """
 
 import asyncio
+import contextlib
 import threading
 from typing import Final
 
@@ -80,7 +81,7 @@ def _answer(waiters: list[_Waiter], failure: JournalBrokenError | None) -> None:
         by_loop.setdefault(loop, []).append(future)
     for loop, futures in by_loop.items():
         # A loop that has closed meanwhile has nobody left to answer.
-        if not loop.is_closed():
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_resolve, futures, failure)
 
 

@@ -23,12 +23,12 @@ MAX_PAYLOAD_BYTES: Final = 16 << 20
 NO_HASH: Final = bytes(32)
 """What the first segment of a stream names as the hash before it."""
 
-STREAM_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,31}$"
+STREAM_PATTERN: Final = r"^[a-z0-9][a-z0-9._-]{0,27}$"
 _STREAM: Final = re.compile(STREAM_PATTERN)
 _SUFFIX: Final = ".seg"
 _FILE: Final = re.compile(r"^[0-9]{16}\.seg$")
 
-_HEADER: Final = struct.Struct("<8sHHIQQq16s8s32s32s")
+_HEADER: Final = struct.Struct("<8sHHIQQq16s8s32s28s")
 _HEAD: Final = struct.Struct("<8sIIQ32sI")
 _CRC: Final = struct.Struct("<I")
 
@@ -78,8 +78,8 @@ class Missing(Enum):
 
 
 def is_stream(name: str) -> bool:
-    """Whether a stream may be called that: it becomes a directory, and has 32 bytes to fit in."""
-    return _STREAM.match(name) is not None
+    """Whether a stream may be called that: it becomes a directory, and has 28 bytes to fit in."""
+    return _STREAM.fullmatch(name) is not None
 
 
 def file_name(number: int) -> str:

@@ -86,7 +86,7 @@ class SegmentWriter:
         self._limits = limits
         self._boot_id = _boot_id()
         self._state = threading.Condition()
-        self._broken: JournalBrokenError | None = None
+        self._failure: OSError | None = None
         self._full = False
         self._syncing = False
         self._closed = False
@@ -118,7 +118,7 @@ class SegmentWriter:
     @property
     def broken(self) -> bool:
         """Whether the disk failed; this writer never writes again."""
-        return self._broken is not None
+        return self._failure is not None
 
     @property
     def pending(self) -> bool:
@@ -158,7 +158,7 @@ class SegmentWriter:
         """
         with self._state:
             wanted = self._appended
-            while self._syncing and self._synced < wanted and self._broken is None:
+            while self._syncing and self._synced < wanted and self._failure is None:
                 self._state.wait()
             self._raise_if_broken()
             if self._synced >= wanted:
@@ -180,7 +180,7 @@ class SegmentWriter:
             else:
                 self._retired = retired + self._retired
                 self._break(failure)
-            if self._broken is not None:
+            if self._failure is not None:
                 self._close_files()
             self._state.notify_all()
             self._raise_if_broken()
@@ -191,7 +191,7 @@ class SegmentWriter:
             if self._closed:
                 return
         try:
-            if self._broken is None:
+            if self._failure is None:
                 self.sync()
         finally:
             with self._state:
@@ -203,8 +203,9 @@ class SegmentWriter:
                     os.close(self._lock)
 
     def _raise_if_broken(self) -> None:
-        if self._broken is not None:
-            raise self._broken
+        # A new error each time: raising one object again and again grows its traceback.
+        if self._failure is not None:
+            raise JournalBrokenError(self._directory, self._failure)
 
     def _sync_files(self, retired: list[int], current: int, *, names_changed: bool) -> None:
         while retired:
@@ -320,11 +321,11 @@ class SegmentWriter:
 
     def _break(self, error: OSError) -> JournalBrokenError:
         """Ends this writer. Descriptors stay open while another thread syncs them."""
-        if self._broken is None:
-            self._broken = JournalBrokenError(self._directory, error)
+        if self._failure is None:
+            self._failure = error
         if not self._syncing:
             self._close_files()
-        return self._broken
+        return JournalBrokenError(self._directory, error)
 
     def _close_files(self) -> None:
         open_files = [*self._retired, self._descriptor]
