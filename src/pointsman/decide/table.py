@@ -4,12 +4,13 @@ Free of pydantic and of the spec: this is what gateways load. A table that is no
 with every problem at once, so that a bad blob leaves the old one in place.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from pointsman.conditions import compile_condition
 from pointsman.decide.allocation import problems
 from pointsman.decide.view import Evaluate, RuleView, certain
-from pointsman.domain.decision import NOTHING_LIVE, Decision, Live, Reason
+from pointsman.domain.decision import NOTHING_LIVE, Decision, Live, Reason, Value
 from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.domain.names import CHAMPION
 from pointsman.domain.table import FORMAT, SPACE, ProjectTable, Rule, digest, encode
@@ -98,7 +99,18 @@ def load(table: ProjectTable) -> CompiledProject:
 
 
 def _condition(rule: Rule, table: ProjectTable) -> Evaluate | None:
-    return None if rule.when is None else compile_condition(rule.when, table.context).evaluate
+    """The rule's condition; None where it is always met, so that nothing is evaluated for it."""
+    if rule.when is None:
+        return None
+    condition = compile_condition(rule.when, table.context)
+    # A condition that reads an attribute must err where it is missing, even if it is constant.
+    if condition.constant is None or condition.attributes:
+        return condition.evaluate
+    return None if condition.constant else _never
+
+
+def _never(_: Mapping[str, Value]) -> bool:
+    return False
 
 
 def _header_problems(table: ProjectTable) -> list[Violation]:
