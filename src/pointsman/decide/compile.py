@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from pointsman.decide.allocation import initial, reallocate, widths_of
+from pointsman.decide.allocation import initial, reallocate
 from pointsman.domain import table
 from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.domain.names import CHAMPION, qualified
@@ -139,16 +139,21 @@ def restored(state: ProjectState, earlier: ProjectTable) -> ProjectState:
 
 
 def fingerprint(rule: table.Rule, variants: tuple[Variant, ...]) -> str:
-    """Equal for two tables' rules exactly if their evidence may be pooled (hex, 32 digits)."""
-    if rule.allocation is None:
-        widths, holdout = {rule.use: SPACE}, 0
-    else:
-        widths, holdout = widths_of(rule.allocation), rule.holdout
-    assigned = {*widths, CHAMPION} if holdout else set(widths)
+    """Equal for two tables' rules exactly if their evidence may be pooled (hex, 32 digits).
+
+    The whole split counts, not only its widths: an undo can give the same weights to other units,
+    and a unit that changed arms belongs to neither.
+    """
+    assigned = set(rule.allocation.arms) if rule.allocation is not None else {rule.use}
+    holdout = rule.holdout if rule.allocation is not None else 0
+    if holdout:
+        assigned.add(CHAMPION)
     parts = (
         rule.when,
-        sorted(widths.items()),
-        holdout,
+        rule.use,
+        rule.allocation,
+        rule.salt,
+        (holdout, rule.holdout_salt) if holdout else None,
         sorted((v for v in variants if v.name in assigned), key=lambda v: v.name),
     )
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]

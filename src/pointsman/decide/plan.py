@@ -12,7 +12,7 @@ import msgspec
 
 from pointsman.decide.allocation import flows, widths_of
 from pointsman.domain.names import CHAMPION
-from pointsman.domain.table import SPACE, Allocation, ProjectTable, Rule
+from pointsman.domain.table import SPACE, Allocation, ProjectTable, Rule, encode
 
 _Pairs = dict[tuple[str, str], Fraction]
 
@@ -119,7 +119,7 @@ def _holdout(rule: Rule) -> Fraction:
 def _plain(table: ProjectTable | None) -> Any:
     if table is None:
         return None
-    plain = msgspec.to_builtins(table)
+    plain: dict[str, Any] = msgspec.json.decode(encode(table))
     del plain["number"]
     return plain
 
