@@ -1,0 +1,151 @@
+"""Tables of the control plane. Their evidence-side neighbours have a schema file of their own.
+
+Times are Unix milliseconds, UTC. Digests and hashes are lowercase hex. `target` and `project` are
+`tenant/project` (a kill switch may name `tenant/project/variant`).
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+project = Table(
+    "project",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("tenant", Text, nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    # Of the newest revision. It outlives a deletion, so that numbers never repeat.
+    Column("number", Integer, nullable=False),
+    Column("active", Boolean, nullable=False),
+)
+
+revision = Table(
+    "revision",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("parent", Integer, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("restores", Integer),
+    Column("spec", LargeBinary, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+    Column("table_digest", Text, nullable=False, index=True),
+    Column("blobs", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    ForeignKeyConstraint(["project"], ["project.project"]),
+)
+
+published_table = Table(
+    "published_table",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("manifest", LargeBinary, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("cause", Text, nullable=False),
+)
+
+artifact = Table(
+    "artifact",
+    metadata,
+    # Hash of everything preparation depends on: pinned source, classes, wanted features.
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("prev_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("ix_audit_target", "target", "seq"),
+)
+
+admin_token = Table(
+    "admin_token",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    # Empty: every tenant.
+    Column("tenant", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+)
+
+data_key = Table(
+    "data_key",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("tenant", Text, nullable=False, index=True),
+    Column("permissions", Text, nullable=False),
+    Column("created_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger),
+)
+
+kill_switch = Table(
+    "kill_switch",
+    metadata,
+    Column("target", Text, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+proposal = Table(
+    "proposal",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("variant", Text, nullable=False),
+    Column("asked", Text, nullable=False),
+    Column("from_source", Text, nullable=False),
+    Column("to_source", Text, nullable=False),
+    Column("from_version", Text, nullable=False),
+    Column("to_version", Text, nullable=False),
+    # open | accepted | dismissed | superseded | refused
+    Column("state", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("decided_ms", BigInteger),
+    Column("decided_by", Text, nullable=False),
+    Index("ix_proposal_project", "project", "state"),
+)
+
+watch = Table(
+    "registry_watch",
+    metadata,
+    Column("asked", Text, primary_key=True),
+    Column("registry", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("seen_ms", BigInteger, nullable=False),
+    # Why the last look failed; empty where it did not.
+    Column("error", Text, nullable=False),
+)
