@@ -12,7 +12,8 @@ is the traffic of `replay.py`.
 import argparse
 import json
 import os
-import sys
+import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ DATA = Path(__file__).parent / "adult.csv.gz"
 MODEL = "income"
 POSITIVE = ">50K"
 SEED = 7
+START_LIMIT_S = 120
 
 # Left out: `fnlwgt`, a weight of the census sample and no property of the person.
 NUMERIC = ["age", "education_num", "capital_gain", "capital_loss", "hours_per_week"]
@@ -127,12 +129,23 @@ def _one_hot() -> ColumnTransformer:
     )
 
 
-def _register(mlflow: Any, recipe: Recipe, kept: pd.DataFrame, held: pd.DataFrame) -> int:
-    """The version number under which the trained recipe now stands in the registry."""
-    model = recipe.build().fit(kept[FEATURES], kept["income"])
+def split() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows to fit on, and rows held back to score on: the same ones every time."""
+    rows = read("train")
+    kept, held = train_test_split(rows, test_size=0.1, random_state=SEED, stratify=rows["income"])
+    return kept, held
+
+
+def fitted(recipe: Recipe, kept: pd.DataFrame) -> Pipeline:
+    """The recipe's model; the same one every time."""
+    return recipe.build().fit(kept[FEATURES], kept["income"])
+
+
+def _register(mlflow: Any, recipe: Recipe, model: Pipeline, held: pd.DataFrame) -> int:
+    """The version number under which the fitted model now stands in the registry."""
     example = held[FEATURES].head(100)
     with mlflow.start_run(run_name=recipe.alias):
-        mlflow.log_params({"recipe": recipe.summary, "rows": len(kept), "seed": SEED})
+        mlflow.log_params({"recipe": recipe.summary, "seed": SEED})
         mlflow.log_metrics(scores(model, held))
         logged = mlflow.sklearn.log_model(
             model,
@@ -157,19 +170,37 @@ def train(tracking_uri: str) -> dict[str, int]:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # No bar for each file: this script's own lines say how far it is.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    kept, held = split()
+    models = {}
+    for recipe in RECIPES:
+        models[recipe.alias] = fitted(recipe, kept)
+        say(f"trained on {len(kept):,} rows: {recipe.summary}")
     import mlflow
     import mlflow.sklearn
 
+    _wait_for(tracking_uri)
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_experiment(MODEL)
-    rows = read("train")
-    kept, held = train_test_split(rows, test_size=0.1, random_state=SEED, stratify=rows["income"])
     versions = {}
     for recipe in RECIPES:
-        versions[recipe.alias] = _register(mlflow, recipe, kept, held)
-        print(f"{MODEL} version {versions[recipe.alias]} ({recipe.summary}) is @{recipe.alias}")
-        sys.stdout.flush()
+        versions[recipe.alias] = _register(mlflow, recipe, models[recipe.alias], held)
+        say(f"registered: {MODEL} version {versions[recipe.alias]} @{recipe.alias}")
     return versions
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _wait_for(tracking_uri: str) -> None:
+    """Returns when the server is up: it may still be starting while the models are trained."""
+    for _ in range(START_LIMIT_S * 5):
+        try:
+            with urllib.request.urlopen(f"{tracking_uri}/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise SystemExit(f"no MLflow server at {tracking_uri}: start one, or name it")
 
 
 def main() -> None:
