@@ -1,0 +1,115 @@
+"""Blocks whose engine comes later: checked like all others, then refused, never ignored."""
+
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from pointsman.domain.suggestion import did_you_mean
+from pointsman.spec.draft import Draft
+from pointsman.spec.later import Rollout
+from pointsman.spec.report import Report
+from pointsman.spec.source import Path
+
+LATER: Final = "is not available yet"
+
+_SPEC_BLOCKS: Final = ("backends", "cache", "rollout", "limits")
+_RULE_BLOCKS: Final = ("bandit", "ensemble", "cascade")
+_VARIANT_BLOCKS: Final = ("backend", "requires")
+_HINTS: Final = {
+    "backends": "this release runs models in process only; remove it",
+    "backend": "this release runs models in process only; remove it",
+    "cache": "every request is decided and answered anew; remove it",
+    "rollout": "change the weights of the split by hand, one `apply` a step; remove it",
+    "limits": "`plan` shows who would move before anything is applied; remove it",
+    "bandit": "use `split`",
+    "ensemble": "use `split` or `use`, with the others as `shadow`",
+    "cascade": "use `split` or `use`",
+    "requires": "check the version before the alias moves; remove it",
+    "archive": "rows older than `hot` are deleted; remove it",
+}
+
+
+def later_blocks(draft: Draft, report: Report) -> None:
+    """One refusal for each such block, at its key."""
+    for path, name in _present(draft):
+        message = f"`{name}` {LATER}"
+        report.add(path, message, _HINTS[name], at_key=True)
+
+
+def _present(draft: Draft) -> list[tuple[Path, str]]:
+    found: list[tuple[Path, str]] = [
+        (("spec", name), name) for name in _SPEC_BLOCKS if name in draft.raw
+    ]
+    retention = draft.raw.get("retention")
+    if isinstance(retention, dict) and "archive" in retention:
+        found.append((("spec", "retention", "archive"), "archive"))
+    variants = draft.raw.get("variants")
+    for variant, block in variants.items() if isinstance(variants, dict) else ():
+        found += [(("spec", "variants", variant, n), n) for n in _keys(block, _VARIANT_BLOCKS)]
+    rules = draft.raw.get("rules")
+    for index, block in enumerate(rules if isinstance(rules, list) else ()):
+        found += [(("spec", "rules", index, n), n) for n in _keys(block, _RULE_BLOCKS)]
+    return found
+
+
+def _keys(block: Any, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if isinstance(block, dict) and name in block]
+
+
+def later_references(draft: Draft, report: Report) -> None:
+    """Names inside such blocks that name nothing."""
+    variants = _Names("variant", set(draft.variants), known="variants" not in draft.broken)
+    for index, rule in enumerate(draft.rules):
+        if rule is None:
+            continue
+        path: Path = ("spec", "rules", index)
+        if rule.bandit is not None:
+            _each(report, variants, (*path, "bandit", "arms"), rule.bandit.arms)
+            report.slices((*path, "bandit", "context"), rule.bandit.context, draft)
+        if rule.ensemble is not None:
+            _each(report, variants, (*path, "ensemble", "members"), rule.ensemble.members)
+        for step, cascade in enumerate(rule.cascade or ()):
+            variants.check(report, (*path, "cascade", step, "use"), cascade.use)
+    declared = draft.raw.get("backends")
+    backends = _Names("backend", set(declared) if isinstance(declared, dict) else set())
+    for name, variant in draft.variants.items():
+        if variant is not None and variant.backend is not None:
+            path = ("spec", "variants", name, "backend")
+            backends.check(report, path, variant.backend)
+    _rollout(draft, report, variants)
+
+
+def _rollout(draft: Draft, report: Report, variants: "_Names") -> None:
+    try:
+        rollout = TypeAdapter(Rollout).validate_python(draft.raw.get("rollout"))
+    except ValidationError:
+        return
+    path: Path = ("spec", "rollout")
+    variants.check(report, (*path, "variant"), rollout.variant)
+    variants.check(report, (*path, "against"), rollout.against)
+    names = {rule.name for rule in draft.rules if rule is not None}
+    _Names("rule", names, known=None not in draft.rules).check(
+        report, (*path, "rule"), rollout.rule
+    )
+    metrics = _Names("metric", set(draft.metrics), known="metrics" not in draft.broken)
+    for kind, bounds in (("guardrails", rollout.guardrails), ("signals", rollout.signals)):
+        for index, bound in enumerate(bounds):
+            metrics.check(report, (*path, kind, index, "metric"), bound.metric)
+            report.slices((*path, kind, index, "slices"), bound.slices, draft)
+
+
+def _each(report: Report, names: "_Names", path: Path, values: tuple[str, ...]) -> None:
+    for index, value in enumerate(values):
+        names.check(report, (*path, index), value)
+
+
+class _Names:
+    """Names of one kind; `known` is false where the block that declares them is not understood."""
+
+    def __init__(self, kind: str, names: set[str], *, known: bool = True) -> None:
+        self._kind, self._names, self._known = kind, names, known
+
+    def check(self, report: Report, path: Path, name: str) -> None:
+        if self._known and name not in self._names:
+            hint = did_you_mean(name, self._names)
+            report.add(path, f"there is no {self._kind} named '{name}'", hint)
