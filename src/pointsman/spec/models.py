@@ -40,6 +40,7 @@ from pointsman.spec.scalars import (
     Milliseconds,
     Name,
     Percent,
+    Scalar,
     Sorted,
     Text,
     Weight,
@@ -63,7 +64,7 @@ class ContextAttribute(Block):
     """A typed attribute that rules may read. Required unless it has a default."""
 
     type: Annotated[AttributeType, Strict(strict=False)]
-    default: str | int | float | bool | None = None
+    default: Scalar | None = None
 
 
 class DeclaredFeature(Block):

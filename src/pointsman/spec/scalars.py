@@ -56,7 +56,8 @@ def parse_duration(text: object) -> int:
 def format_duration(milliseconds: int) -> str:
     """The normal form: the largest unit that divides it (`90m`, not `5400s`)."""
     for unit, size in _DURATION_UNITS.items():
-        if milliseconds and milliseconds % size == 0:
+        # Weeks are read and never written: few people think of 14 days as 2w.
+        if unit != "w" and milliseconds and milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
     return "0ms"
 
@@ -139,6 +140,13 @@ _PERCENT_SCHEMA: Final = {
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """Projects, tenants, variants, rules, metrics, backends."""
 
+
+def _scalar(value: object) -> object:
+    if not isinstance(value, str | int | float):
+        raise PydanticCustomError("scalar", "must be text, a number, true or false")
+    return value
+
+
 AttributeName = Annotated[str, StringConstraints(pattern=ATTRIBUTE_PATTERN)]
 """Context attributes: CEL identifiers."""
 
@@ -178,6 +186,9 @@ Percent = Annotated[
     WithJsonSchema(_PERCENT_SCHEMA),
 ]
 """0 to 100; exact."""
+
+Scalar = Annotated[str | int | float | bool, BeforeValidator(_scalar)]
+"""One plain value; whether it fits the declared type is for the checks to say."""
 
 Sorted = BeforeValidator(_sorted)
 """For mappings: see `_sorted`."""
