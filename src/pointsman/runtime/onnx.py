@@ -134,20 +134,24 @@ def checked(scores: NDArray[Any], rows: int, classes: int, source: str) -> NDArr
 
     Raises PointsmanError(BACKEND_FAILED) where they are anything else.
     """
-    if scores.shape != (rows, classes):
+    if rows == 0 or scores.shape != (rows, classes):
         raise PointsmanError(
             Kind.BACKEND_FAILED,
             f"{source} returned shape {list(scores.shape)}, expected [{rows}, {classes}]",
         )
-    sums = scores.sum(axis=1)
-    bad = ~((np.abs(sums - 1.0) <= SUM_TOLERANCE) & (scores.min(axis=1) >= -ROUNDING))
-    if bad.any():
+    # Reductions called without their wrappers: those cost more than the work on small batches.
+    excess = np.add.reduce(scores, axis=1) - 1.0
+    lowest = np.minimum.reduce(scores, axis=None)
+    worst = max(np.maximum.reduce(excess), -np.minimum.reduce(excess))
+    # A NaN or an infinity fails the comparisons, so this checks for them as well.
+    if not (worst <= SUM_TOLERANCE and lowest >= -ROUNDING):
+        bad = ~((np.abs(excess) <= SUM_TOLERANCE) & (scores.min(axis=1) >= -ROUNDING))
         values = scores[int(bad.argmax())].tolist()[:8]
         raise PointsmanError(
             Kind.BACKEND_FAILED, f"{source} returned {values}, which are not probabilities"
         )
-    probabilities: NDArray[np.float64] = np.clip(scores, 0.0, 1.0).astype(np.float64)
-    return probabilities
+    probabilities: NDArray[np.float64] = scores
+    return probabilities if lowest >= 0.0 else np.clip(probabilities, 0.0, 1.0)
 
 
 def session_options(threads: int) -> Any:

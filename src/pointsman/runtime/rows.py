@@ -69,6 +69,11 @@ class RowEncoder:
             (index[e.column], {c.value: _cell(c) for c in e.known}.get, _other(e.other), e.column)
             for e in source.encodings
         )
+        # Most encoders set one cell to 1: those are looked up by column number alone.
+        self._ones = tuple(
+            (index[e.column], {c.value: c.position for c in e.known if c.weight == 1.0}.get)
+            for e in source.encodings
+        )
         types = {feature.name: feature.type for feature in features}
         self._single = [  # a `float` feature is a 32-bit number, as the model saw in training
             p
@@ -111,6 +116,20 @@ class RowEncoder:
         return picked
 
     def _look_up(self, rows: Sequence[Row], tensor: NDArray[Any]) -> None:
+        ones = self._ones
+        starts = range(0, tensor.size, self._width)
+        try:
+            cells = [
+                start + get(row[index])  # type: ignore[operator] # None is caught below
+                for start, row in zip(starts, rows, strict=True)
+                for index, get in ones
+            ]
+        except TypeError:  # a category that sets something else than a 1, or is not known
+            self._look_up_each(rows, tensor)
+        else:
+            tensor.reshape(-1)[cells] = 1.0
+
+    def _look_up_each(self, rows: Sequence[Row], tensor: NDArray[Any]) -> None:
         for row, cells in zip(rows, tensor, strict=True):
             for index, get, other, column in self._lookups:
                 cell = get(row[index], other)

@@ -1,0 +1,59 @@
+"""What the controller's process and the preparation subprocess say to each other."""
+
+from typing import Final
+
+import msgspec
+
+from pointsman.domain.artifact import ArtifactManifest
+from pointsman.domain.errors import Kind, PointsmanError, Violation
+from pointsman.domain.table import Feature
+
+GRAPH: Final = "model.onnx"
+"""Name of the compiled graph in the staging directory."""
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What to prepare and within which limits.
+
+    directory: of the downloaded model; staging: an empty directory for the graph
+    source, origin: for the manifest; tags: of the model version
+    trusted: whether loading may execute code
+    features: the project's; empty: those of the model's signature
+    memory_bytes, cpu_s, file_bytes: resource limits the process puts on itself
+    """
+
+    directory: str
+    staging: str
+    source: str
+    origin: str
+    tags: dict[str, str]
+    trusted: bool
+    classes: tuple[str, ...]
+    features: tuple[Feature, ...]
+    tolerance: float
+    memory_bytes: int
+    cpu_s: int
+    file_bytes: int
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A PointsmanError on its way between processes."""
+
+    kind: Kind
+    message: str
+    hint: str = ""
+    violations: tuple[Violation, ...] = ()
+
+    @classmethod
+    def of(cls, error: PointsmanError) -> "Failure":
+        return cls(error.kind, error.message, error.hint, error.violations)
+
+    def error(self) -> PointsmanError:
+        return PointsmanError(self.kind, self.message, hint=self.hint, violations=self.violations)
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One of the two. The manifest's files are left to the parent: it hashes what it stores."""
+
+    manifest: ArtifactManifest | None = None
+    failure: Failure | None = None

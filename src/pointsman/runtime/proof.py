@@ -1,0 +1,129 @@
+"""Asks the original and its compiled candidates the same questions, and picks who may serve."""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from pointsman.domain.artifact import ArtifactInput, ArtifactManifest, Parity
+from pointsman.domain.decision import Value
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.table import Feature, Runtime
+from pointsman.runtime.compiling import Plan, UnsupportedError, candidates
+from pointsman.runtime.onnx import SUM_TOLERANCE, OnnxModel
+from pointsman.runtime.parity import ROWS, Hint, compare, draw
+
+Rows = list[list[Value]]
+_MIN_DRAWN = 200
+
+
+class Evidence(msgspec.Struct, frozen=True):
+    """What the original answered. answers: [n, K] in its own class order; real rows come first."""
+
+    rows: Rows
+    answers: NDArray[np.float64]
+    real_rows: int
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """A compiled candidate and what the comparison said about it."""
+
+    graph: bytes
+    source: ArtifactInput
+    output: str
+    how: str
+    parity: Parity
+
+
+def gather(
+    predict: Callable[[Rows], NDArray[np.float64]],
+    features: tuple[Feature, ...],
+    known: dict[str, Hint],
+    real: Rows,
+) -> Evidence:
+    """At least 1,000 rows with the original's answers, unless it takes none but the real ones.
+
+    Models may refuse unknown categories or missing values whatever their signature says, so drawn
+    rows get tamer until the model takes them.
+    Raises PointsmanError(INVALID) where it takes no rows or returns no probabilities.
+    """
+    tame = {name: msgspec.structs.replace(h, unknown=False) for name, h in known.items()}
+    filled = tuple(msgspec.structs.replace(f, required=True) for f in features)
+    count = max(ROWS - len(real), _MIN_DRAWN)
+    problem: Exception = ValueError("there are no rows to ask it about")
+    for shape, hints, drawn in (
+        (features, known, count),
+        (features, tame, count),
+        (filled, tame, count),
+        (filled, tame, 0),
+    ):
+        rows = [*real, *draw(shape, hints, drawn)]
+        if not rows:
+            continue
+        try:
+            answers = predict(rows)
+        except PointsmanError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the model's own code runs here
+            problem = error
+            continue
+        if not (np.abs(answers.sum(axis=1) - 1) <= SUM_TOLERANCE).all():
+            raise PointsmanError(
+                Kind.INVALID,
+                "the model returns numbers that are not probabilities (they do not add up to 1)",
+                hint="log a model that returns one probability for each class",
+            )
+        return Evidence(rows, answers, len(real))
+    raise PointsmanError(
+        Kind.INVALID,
+        "the model fails on rows of its own signature: "
+        f"{type(problem).__name__}: {str(problem)[:300]}",
+        hint="log it with an input example it accepts, or correct its signature",
+    )
+
+
+def best(native: ArtifactManifest, made: Plan, evidence: Evidence, tolerance: float) -> Judged:
+    """The first candidate that passes, else the one that came closest.
+
+    Raises UnsupportedError where there is none to compare.
+    """
+    judged: list[Judged] = []
+    reason = "there is no compiled form"
+    expected = evidence.answers[:, list(native.order)]
+    try:
+        for candidate in candidates(made):
+            manifest: Any = msgspec.structs.replace(
+                native,
+                runtime=Runtime.ONNX,
+                inputs=(candidate.source,),
+                probabilities=candidate.output,
+            )
+            try:
+                scores = OnnxModel(manifest, candidate.graph, native.features).score(evidence.rows)
+            except PointsmanError as error:
+                reason = f"the compiled form {error.message}"
+                continue
+            parity = compare(expected, scores, evidence.real_rows, tolerance)
+            judged.append(
+                Judged(candidate.graph, candidate.source, candidate.output, candidate.how, parity)
+            )
+            if parity.passed:
+                break
+    except UnsupportedError as error:
+        reason = str(error)
+    if not judged:
+        raise UnsupportedError(reason)
+    return min(judged, key=lambda j: (not j.parity.passed, j.parity.max_difference))
+
+
+def said(parity: Parity) -> str:
+    """The comparison in words, for the status."""
+    rows = f"{parity.rows:,} rows ({parity.real_rows:,} of them real)"
+    if parity.passed:
+        return f"{rows} agree with the original within {parity.max_difference:.1g}"
+    return (
+        f"differs from the original by up to {parity.max_difference:.2g}, more than "
+        f"{parity.tolerance:.0e}, on {rows}; {parity.class_changes:,} get another class"
+    )
