@@ -41,9 +41,7 @@ CONFUSION: Final = "confusion"  # Confusion, once a label is known
 SCORE: Final = "score"  # ScoreHistogram, once a label is known
 CORRECT: Final = "correct"  # Moments of 0/1: predicted class equals the label
 LOG_LOSS: Final = "log_loss"  # Moments of -ln p(label), over all classes
-# Moments of (p - [label is positive])^2 for the positive class; where a project has none, of the
-# sum of that over all classes, 0 to 2.
-BRIER: Final = "brier"
+BRIER: Final = "brier"  # Moments of sum over classes of (p - [class is label])^2, 0 to 2
 REWARD: Final = "reward"  # Moments, once a reward is known
 OUTCOME_COST: Final = "outcome_cost"  # Moments, once a cost is reported as an outcome
 

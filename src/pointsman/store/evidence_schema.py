@@ -118,6 +118,18 @@ feedback = Table(
 )
 """Every piece of feedback that was acknowledged, and what became of it."""
 
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("decision_id", Text, primary_key=True),
+    Column("feedback", Integer, primary_key=True),
+    # Null once it was said to have expired; it is still joined if the decision comes after all.
+    Column("expires_ms", BigInteger),
+    Index("ix_inbox_expires", "expires_ms"),
+    sqlite_with_rowid=False,
+)
+"""Feedback that came before its decision, or whose decision never comes."""
+
 outcome = Table(
     "outcome",
     metadata,

@@ -130,6 +130,15 @@ def _outcomes() -> None:
     op.create_index("ix_feedback_id", "feedback", ["tenant", "id"], unique=False)
     op.create_index("ix_feedback_received", "feedback", ["received_ms"], unique=False)
     op.create_table(
+        "inbox",
+        sa.Column("decision_id", sa.Text(), nullable=False),
+        sa.Column("feedback", sa.Integer(), nullable=False),
+        sa.Column("expires_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("decision_id", "feedback"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_inbox_expires", "inbox", ["expires_ms"])
+    op.create_table(
         "outcome",
         sa.Column("decision_id", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),

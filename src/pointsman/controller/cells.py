@@ -1,0 +1,222 @@
+"""What one decision, and one outcome of it, adds to evidence cells, gauges and traffic."""
+
+import math
+from collections import defaultdict
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from pointsman.controller.join import IngestProject
+from pointsman.domain import evidence
+from pointsman.domain.decision import Reason, Value
+from pointsman.domain.evidence import (
+    Confusion,
+    LatencyHistogram,
+    Moments,
+    Payload,
+    ScoreHistogram,
+)
+from pointsman.domain.records import DecisionRecord, OutcomeKind
+from pointsman.store.payloads import Counts, Key
+
+HOUR_MS: Final = 3_600_000
+"""Gauges and traffic are kept by hour: `status` needs no finer time."""
+
+MAX_SLICE_VALUES: Final = 100
+"""Values of one attribute that get cells of their own; all others share the slice `attribute=*`."""
+
+_MAX_SLICE_TEXT: Final = 64
+_SMALLEST_PROBABILITY: Final = 2.0**-53
+
+_P = TypeVar("_P", Moments, Confusion, ScoreHistogram, LatencyHistogram)
+
+
+class SliceNames:
+    """Slices by name, with a bound on how many one attribute can have.
+
+    A value that was admitted stays so, since it is in the store; what came after the bound was
+    reached never is.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], set[str]] = defaultdict(set)
+
+    def learn(self, project: str, name: str) -> None:
+        """A slice that has cells already."""
+        attribute, _, text = name.partition("=")
+        if text != "*":
+            self._known[project, attribute].add(text)
+
+    def name(self, project: str, attribute: str, value: Value) -> str:
+        """`attribute=value`, or `attribute=*` where it is one too many or too long."""
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        known = self._known[project, attribute]
+        if text not in known:
+            if len(known) >= MAX_SLICE_VALUES or len(text) > _MAX_SLICE_TEXT or text == "*":
+                return f"{attribute}=*"
+            known.add(text)
+        return f"{attribute}={text}"
+
+
+class Sums(msgspec.Struct):
+    """Payloads by key, for evidence cells and for gauges; grow in place."""
+
+    cells: dict[Key, Payload] = {}
+    gauges: dict[Key, Payload] = {}
+
+
+class Changes:
+    """What a batch of records adds, to be merged into the store in one transaction.
+
+    What is taken back is kept apart from what is added: moments that count none are empty, and the
+    difference of two values that are not in the same payload would be lost.
+    """
+
+    def __init__(self, slices: SliceNames) -> None:
+        self.added = Sums()
+        self.taken = Sums()
+        self.traffic: dict[Key, Counts] = {}
+        self._slices = slices
+
+    def decided(self, record: DecisionRecord, project: IngestProject | None) -> None:
+        """Adds one decision that was not known before."""
+        counts = self._counts(record)
+        counts.decisions += 1
+        counts.latency_us += record.latency_us
+        if record.served:
+            _latency(self.added.gauges, (*_gauge(record), evidence.LATENCY), record.latency_us)
+        if project is None or record.reason != Reason.SPLIT:
+            return
+        failed = float(record.served != record.assigned)
+        unit = record.unit_hash
+        cells = self.added.cells
+        for stem in self._stems(record, project):
+            _moments(cells, (*stem, evidence.ERROR)).observe(unit, failed)
+            _moments(cells, (*stem, evidence.COST)).observe(unit, record.cost)
+            _latency(cells, (*stem, evidence.LATENCY), record.latency_us)
+            if record.action:
+                denied = float(record.action == "deny")
+                _moments(cells, (*stem, evidence.DENIED)).observe(unit, denied)
+
+    def told(
+        self,
+        record: DecisionRecord,
+        project: IngestProject | None,
+        outcome: tuple[OutcomeKind, str | float | None],
+        *,
+        times: int,
+    ) -> None:
+        """Adds what became known about a decision; `times=-1` takes it back."""
+        kind, value = outcome
+        if kind == "label":
+            self._counts(record).labelled += times
+        elif kind == "reward":
+            self._counts(record).rewarded += times
+        if project is None:
+            return
+        sums = self.added if times > 0 else self.taken
+        targets: list[tuple[dict[Key, Payload], Key]] = []
+        if record.served:
+            targets.append((sums.gauges, _gauge(record)))
+        if record.reason == Reason.SPLIT:
+            targets += [(sums.cells, stem) for stem in self._stems(record, project)]
+        for payloads, stem in targets:
+            if kind == "label":
+                _label(payloads, stem, record, (project, str(value)), times)
+            elif isinstance(value, float):
+                metric = evidence.REWARD if kind == "reward" else evidence.OUTCOME_COST
+                _moments(payloads, (*stem, metric)).observe(record.unit_hash, value, times)
+
+    def _counts(self, record: DecisionRecord) -> Counts:
+        key = (
+            record.project,
+            record.at_ms - record.at_ms % HOUR_MS,
+            record.table,
+            record.rule,
+            record.epoch,
+            record.assigned,
+            record.served,
+            record.version,
+            record.reason,
+            record.action,
+        )
+        counts = self.traffic.get(key)
+        if counts is None:
+            counts = self.traffic[key] = Counts()
+        return counts
+
+    def _stems(self, record: DecisionRecord, project: IngestProject) -> list[Key]:
+        """Keys of the cells a decision is in, up to the metric: the whole, and each slice."""
+        stem = (
+            record.project,
+            record.rule,
+            record.epoch,
+            evidence.block_of(record.at_ms),
+            record.assigned,
+        )
+        names = [""]
+        for attribute in project.slices:
+            value = record.context.get(attribute)
+            if value is not None:
+                names.append(self._slices.name(record.project, attribute, value))
+        return [(*stem, name) for name in names]
+
+
+def _gauge(record: DecisionRecord) -> Key:
+    hour = record.at_ms - record.at_ms % HOUR_MS
+    return (record.project, hour, record.served, record.version)
+
+
+def _label(
+    payloads: dict[Key, Payload],
+    stem: Key,
+    record: DecisionRecord,
+    told: tuple[IngestProject, str],
+    times: int,
+) -> None:
+    """Adds a label where there is a prediction to hold against it."""
+    project, label = told
+    classes = project.classes
+    if record.predicted not in classes or len(record.probabilities) != len(classes):
+        return
+    if label not in classes:
+        return  # told while nothing was known of the project
+    unit = record.unit_hash
+    at = classes.index(label)
+    key = (*stem, evidence.CONFUSION)
+    confusion = _get(payloads, key, Confusion) or _put(payloads, key, Confusion.empty(len(classes)))
+    if confusion.classes != len(classes):
+        return  # the classes changed within an epoch: these cannot be added up
+    confusion.observe(at, classes.index(record.predicted), times)
+    correct = float(record.predicted == label)
+    _moments(payloads, (*stem, evidence.CORRECT)).observe(unit, correct, times)
+    loss = -math.log(max(record.probabilities[at], _SMALLEST_PROBABILITY))
+    _moments(payloads, (*stem, evidence.LOG_LOSS)).observe(unit, loss, times)
+    brier = sum((p - (i == at)) ** 2 for i, p in enumerate(record.probabilities))
+    _moments(payloads, (*stem, evidence.BRIER)).observe(unit, brier, times)
+    if project.positive:
+        score = record.probabilities[classes.index(project.positive)]
+        key = (*stem, evidence.SCORE)
+        histogram = _get(payloads, key, ScoreHistogram) or _put(payloads, key, ScoreHistogram())
+        histogram.observe(
+            min(max(score, 0.0), 1.0), positive=label == project.positive, times=times
+        )
+
+
+def _moments(payloads: dict[Key, Payload], key: Key) -> Moments:
+    return _get(payloads, key, Moments) or _put(payloads, key, Moments())
+
+
+def _latency(payloads: dict[Key, Payload], key: Key, latency_us: int) -> None:
+    histogram = _get(payloads, key, LatencyHistogram) or _put(payloads, key, LatencyHistogram())
+    histogram.observe(latency_us)
+
+
+def _get(payloads: dict[Key, Any], key: Key, kind: type[_P]) -> _P | None:
+    found = payloads.get(key)
+    return found if isinstance(found, kind) else None
+
+
+def _put(payloads: dict[Key, Any], key: Key, payload: _P) -> _P:
+    payloads[key] = payload
+    return payload

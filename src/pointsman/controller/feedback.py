@@ -1,0 +1,109 @@
+"""Joins feedback to decisions: settles everything about a decision whenever a piece comes in."""
+
+from collections.abc import Callable, Collection, Sequence
+from itertools import chain
+
+from sqlalchemy import Connection
+
+from pointsman.controller import join
+from pointsman.controller.cells import Changes
+from pointsman.controller.join import COPIES, IngestProject, State
+from pointsman.domain.records import DecisionRecord, OutcomeKind, OutcomeRecord
+from pointsman.store import ingestion
+from pointsman.store.ingestion import Held
+from pointsman.store.rows import Piece
+
+
+class Join:
+    """One transaction's share of it.
+
+    changes: collects what outcomes add to cells and gauges, and what corrections take back
+    lifetime_ms: how long a piece waits for a decision nobody knows
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        project: Callable[[DecisionRecord], IngestProject | None],
+        changes: Changes,
+        lifetime_ms: int,
+    ) -> None:
+        self._connection = connection
+        self._project = project
+        self._changes = changes
+        self._lifetime_ms = lifetime_ms
+
+    def take_in(self, outcomes: Sequence[OutcomeRecord], fresh: Collection[DecisionRecord]) -> None:
+        """Settles what new feedback is about, and what was waiting for decisions that are new."""
+        connection = self._connection
+        ingestion.insert_feedback(connection, outcomes)
+        same_id = ingestion.pieces_by_id(connection, {(o.tenant, o.id) for o in outcomes})
+        copied: dict[int, State] = {}
+        for pieces in same_id.values():
+            # None of them is what it was stored as before all of them are looked at together.
+            for piece in pieces:
+                copied[piece.row] = "early"
+            copied |= join.copies(pieces)
+        new = {record.id: record for record in fresh}
+        awaited = ingestion.waiting_for(connection, new.keys())
+        about = {p.decision_id for p in chain(*same_id.values())} | awaited
+        if not about:
+            return
+        known = ingestion.decisions_by_id(connection, about - new.keys())
+        known |= {d: new[d] for d in about & new.keys()}
+        self._settle(about, known, copied)
+        ingestion.take_from_inbox(connection, awaited)
+
+    def _settle(
+        self,
+        about: Collection[str],
+        known: dict[str, DecisionRecord],
+        copied: dict[int, State],
+    ) -> None:
+        held = ingestion.held_for(self._connection, about)
+        states: list[tuple[int, str, str]] = []
+        waiting: list[Piece] = []
+        registers: dict[tuple[str, str], Held | None] = {}
+        for decision_id, pieces in ingestion.pieces_by_decision(self._connection, about).items():
+            record = known.get(decision_id)
+            project = None if record is None else self._project(record)
+            copies = {p.row: s for p in pieces if (s := _copy_state(p, copied)) is not None}
+            settled = join.settle(record, pieces, copies, project)
+            by_row = {p.row: p for p in pieces}
+            for row, state, note in settled.states:
+                piece = by_row[row]
+                if (piece.state, piece.note) != (state, note):
+                    states.append((row, state, note))
+                    if state == "early":
+                        waiting.append(piece)
+            if record is not None:
+                registers |= self._hold(record, project, held, settled.registers)
+        ingestion.set_states(self._connection, states)
+        ingestion.put_in_inbox(self._connection, waiting, self._lifetime_ms)
+        ingestion.hold(self._connection, registers)
+
+    def _hold(
+        self,
+        record: DecisionRecord,
+        project: IngestProject | None,
+        held: dict[tuple[str, str], Held],
+        now: dict[OutcomeKind, Held],
+    ) -> dict[tuple[str, str], Held | None]:
+        """Registers that change; what they add and take back goes into the changes."""
+        changed: dict[tuple[str, str], Held | None] = {}
+        for kind in join.KINDS:
+            before, after = held.get((record.id, kind)), now.get(kind)
+            if before == after:
+                continue
+            changed[record.id, kind] = after
+            if before is not None:
+                self._changes.told(record, project, (kind, before.value), times=-1)
+            if after is not None:
+                self._changes.told(record, project, (kind, after.value), times=1)
+        return changed
+
+
+def _copy_state(piece: Piece, copied: dict[int, State]) -> State | None:
+    """The state of a copy, None for a piece that counts."""
+    state = copied.get(piece.row, piece.state)
+    return state if state in COPIES else None  # type: ignore[return-value]  # a copy's state is one

@@ -1,0 +1,200 @@
+"""Records as hot rows and back. Everything but the features comes back as it was."""
+
+import math
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Row
+
+from pointsman.domain.decision import Value
+from pointsman.domain.records import DecisionRecord, OutcomeKind, OutcomeRecord, ShadowRecord
+
+_json: Final = msgspec.json.Encoder()
+_context: Final = msgspec.json.Decoder(dict[str, Value])
+_shares: Final = msgspec.json.Decoder(tuple[tuple[str, float], ...])
+_floats: Final = msgspec.json.Decoder(tuple[float, ...])
+_names: Final = msgspec.json.Decoder(tuple[str, ...])
+_value: Final[msgspec.json.Decoder[str | float | None]] = msgspec.json.Decoder(str | float | None)
+
+_TOP: Final = 1 << 63
+
+
+def signed(value: int) -> int:
+    """An unsigned 64-bit value as the signed one of the same bits, which SQL can hold."""
+    return value - 2 * _TOP if value >= _TOP else value
+
+
+def unsigned(value: int) -> int:
+    """The inverse of `signed`."""
+    return value + 2 * _TOP if value < 0 else value
+
+
+def json_text(value: object) -> str:
+    """JSON of a value; floats come back as the same bits."""
+    return _json.encode(value).decode()
+
+
+def decision_row(record: DecisionRecord) -> tuple[Any, ...]:
+    """Values of the `decision` table's columns, in order, without the row number.
+
+    Raises ValueError for probabilities that are not finite: JSON has no word for them.
+    """
+    if not math.isfinite(sum(record.probabilities)):
+        raise ValueError(f"decision {record.id}: probabilities are not finite")
+    return (
+        record.id,
+        record.at_ms,
+        record.project,
+        bytes.fromhex(record.digest),
+        record.table,
+        record.request_id,
+        record.unit,
+        record.bucket,
+        signed(record.unit_hash),
+        json_text(record.context) if record.context else "{}",
+        record.rule,
+        record.epoch,
+        record.assigned,
+        record.served,
+        record.version,
+        record.reason,
+        record.served_reason,
+        record.propensity,
+        json_text(record.propensities),
+        json_text(record.probabilities) if record.probabilities else "[]",
+        record.predicted,
+        record.action,
+        record.latency_us,
+        record.cost,
+        json_text(record.live) if record.live else "[]",
+        record.error,
+        record.pin,
+        record.idempotency_key,
+        record.key,
+    )
+
+
+def decision_of(row: Row[Any]) -> DecisionRecord:
+    """The record of a `decision` row, without its features."""
+    return DecisionRecord(
+        id=row.id,
+        at_ms=row.at_ms,
+        project=row.project,
+        digest=row.digest.hex(),
+        table=row.table_version,
+        request_id=row.request_id,
+        unit=row.unit,
+        bucket=row.bucket,
+        unit_hash=unsigned(row.unit_hash),
+        context=_context.decode(row.context),
+        rule=row.rule,
+        epoch=row.epoch,
+        assigned=row.assigned,
+        served=row.served,
+        version=row.version,
+        reason=row.reason,
+        served_reason=row.served_reason,
+        propensity=row.propensity,
+        propensities=_shares.decode(row.propensities),
+        probabilities=_floats.decode(row.probabilities),
+        predicted=row.predicted,
+        action=row.action,
+        latency_us=row.latency_us,
+        cost=row.cost,
+        features=b"",
+        live=_names.decode(row.live),
+        error=row.error,
+        pin=row.pin,
+        idempotency_key=row.idempotency_key,
+        key=row.key,
+    )
+
+
+def shadow_row(record: ShadowRecord) -> tuple[Any, ...]:
+    """Values of the `shadow` table's columns, in order."""
+    return (
+        record.id,
+        record.variant,
+        record.at_ms,
+        record.project,
+        record.version,
+        json_text(record.probabilities),
+        record.predicted,
+        record.action,
+        record.latency_us,
+        record.error,
+    )
+
+
+def shadow_of(row: Row[Any]) -> ShadowRecord:
+    """The record of a `shadow` row; the digest is that of its decision and left empty."""
+    return ShadowRecord(
+        id=row.decision_id,
+        at_ms=row.at_ms,
+        project=row.project,
+        digest="",
+        variant=row.variant,
+        version=row.version,
+        probabilities=_floats.decode(row.probabilities),
+        predicted=row.predicted,
+        action=row.action,
+        latency_us=row.latency_us,
+        error=row.error,
+    )
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """One received piece of feedback, as its row holds it.
+
+    row: number of the row, also the order of ingestion
+    value: class name of a label, number of a reward or cost, None for one that was not finite
+    """
+
+    row: int
+    tenant: str
+    id: str
+    decision_id: str
+    kind: OutcomeKind
+    value: str | float | None
+    at_ms: int
+    received_ms: int
+    key: str
+    state: str
+    note: str = ""
+
+
+def piece_row(record: OutcomeRecord, state: str) -> tuple[Any, ...]:
+    """Values of the `feedback` table's columns, in order, without the row number."""
+    return (
+        record.tenant,
+        record.id,
+        record.decision_id,
+        record.kind,
+        json_text(record.value),
+        record.at_ms,
+        record.received_ms,
+        record.key,
+        state,
+        "",
+    )
+
+
+def piece_of(row: Row[Any]) -> Piece:
+    return Piece(
+        row=row.row,
+        tenant=row.tenant,
+        id=row.id,
+        decision_id=row.decision_id,
+        kind=row.kind,
+        value=value_of(row.value),
+        at_ms=row.at_ms,
+        received_ms=row.received_ms,
+        key=row.key,
+        state=row.state,
+        note=row.note,
+    )
+
+
+def value_of(text: str) -> str | float | None:
+    """The value of an outcome: a class name, a number, or None for one that was not finite."""
+    return _value.decode(text)
