@@ -203,6 +203,24 @@ def test_every_metric_of_the_spec_has_an_answer(of):
     )
 
 
+def test_the_brier_score_of_two_classes_is_that_of_the_positive_one():
+    """Cells hold the sum over all classes, which for two is twice the usual score."""
+    rich, few = Moments(), Moments()
+    for unit in range(500):
+        rich.observe(unit, unit % 7 / 4)
+    few.observe(1, 0.5)
+    two = classifier_metric("brier", Labelled(TWO, brier=rich))
+    three = classifier_metric("brier", Labelled(THREE, brier=rich))
+
+    assert two.value == three.value / 2
+    assert (two.interval.low, two.interval.high) == (
+        three.interval.low / 2,
+        three.interval.high / 2,
+    )
+    assert classifier_metric("brier", Labelled(TWO, brier=few)).value == 0.25
+    assert isinstance(classifier_metric("brier", Labelled(TWO, brier=Moments())), NoData)
+
+
 @pytest.mark.parametrize("of", ["precision", "recall", "specificity", "f1"])
 def test_without_a_positive_class_there_is_no_such_rate(of):
     """A metric of the positive class says that the project declares none."""

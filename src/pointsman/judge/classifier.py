@@ -46,11 +46,14 @@ class Labelled(msgspec.Struct, frozen=True):
 def classifier_metric(of: str, evidence: Labelled, alpha: float = ALPHA) -> Answer:
     """A metric by its name in the spec (`of: recall`).
 
+    The Brier score of two classes is that of the positive one, 0 to 1, as scikit-learn has it; of
+    more it is the sum over classes, 0 to 2.
     Errors: ValueError for a name that is none, or an alpha outside (0, 1).
     """
-    if of in _MEANS:
-        moments: Moments | None = getattr(evidence, of)
-        return _NOTHING if moments is None else mean(moments, alpha)
+    if of == "log_loss":
+        return _NOTHING if evidence.log_loss is None else mean(evidence.log_loss, alpha)
+    if of == "brier":
+        return _NOTHING if evidence.brier is None else _brier(evidence, evidence.brier, alpha)
     if of == "auc":
         return _NOTHING if evidence.scores is None else auc(evidence.scores, alpha)
     if of not in _RATES:
@@ -180,6 +183,18 @@ def log_loss(scores: ScoreHistogram) -> Answer:
     return _without_interval(math.fsum(scores.log_loss), sum(scores.counts))
 
 
+def _brier(evidence: Labelled, moments: Moments, alpha: float) -> Answer:
+    """Cells hold the sum over all classes; of two classes both say the same, and one is meant."""
+    found = mean(moments, alpha)
+    two = evidence.confusion is not None and evidence.confusion.classes == 2
+    if not two or isinstance(found, NoData):
+        return found
+    interval = found.interval
+    if isinstance(interval, Interval):
+        interval = replace(interval, low=interval.low / 2, high=interval.high / 2)
+    return Figure(found.value / 2, found.n, interval)
+
+
 def _share(events: int, n: int, alpha: float, otherwise: str) -> Answer:
     return proportion(events, n, alpha) if n else NoData(otherwise)
 
@@ -220,7 +235,6 @@ def _of_all(metric: Callable[[Confusion, float], Answer]) -> "_Rate":
 
 
 _Rate = Callable[[Confusion, int | None, float], Answer]
-_MEANS: Final = frozenset({"log_loss", "brier"})
 _RATES: Final[dict[str, _Rate]] = {
     "accuracy": _of_all(accuracy),
     "balanced_accuracy": _of_all(balanced_accuracy),

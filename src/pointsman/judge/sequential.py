@@ -29,7 +29,6 @@ MIN_EVENTS: Final = 50
 
 _EXACT: Final = "exact at every look (beta-binomial mixture); takes observations as independent"
 _ASYMPTOTIC: Final = "asymptotic at every look; variance between unit buckets"
-_HALVINGS: Final = 100
 
 
 def proportion(events: int, n: int, alpha: float = ALPHA) -> Answer:
@@ -193,15 +192,14 @@ def _proportion_bounds(events: int, n: int, alpha: float) -> tuple[float, float]
 
 
 def _boundary(outside: Callable[[float], bool], out: float, inside: float) -> float:
-    """Where `outside` turns, from the outer side: halving keeps one end out and one in."""
-    for _ in range(_HALVINGS):
-        middle = (out + inside) / 2
-        if middle in (out, inside):
-            break
+    """Where `outside` turns, from the outer side: halves until the ends are neighbours."""
+    middle = (out + inside) / 2
+    while middle not in (out, inside):
         if outside(middle):
             out = middle
         else:
             inside = middle
+        middle = (out + inside) / 2
     return out
 
 
