@@ -121,7 +121,9 @@ def test_a_fallback_that_was_declared_may_serve(make, project):
     request = make.request()
 
     assert replay(project, record_of(project, NOTHING_LIVE, request, served="rules-only")) == []
-    assert replay(project, record_of(project, NOTHING_LIVE, request, served="")) == []
+    nobody = record_of(project, NOTHING_LIVE, request, served="")
+    assert replay(project, nobody) == []
+    assert replay(project, msgspec.structs.replace(nobody, served_reason="FALLBACK")) == []
     (difference,) = replay(project, record_of(project, NOTHING_LIVE, request, served="night"))
     assert difference.field == "served"
 

@@ -62,6 +62,13 @@ def _drawn_on(record: DecisionRecord) -> str:
 
 
 def _served_reason(record: DecisionRecord) -> str:
-    """By the record's own words: `FALLBACK` where another than the assigned variant served."""
-    fell_back = record.served not in ("", record.assigned)
-    return Reason.FALLBACK.value if fell_back else record.reason
+    """By the record's own words: `FALLBACK` where another than the assigned variant served.
+
+    Where nobody served, fallbacks may have been tried in vain or not at all: both are allowed.
+    """
+    fell_back = Reason.FALLBACK.value
+    if record.served == record.assigned:
+        return record.reason
+    if record.served or record.served_reason == fell_back:
+        return fell_back
+    return record.reason
