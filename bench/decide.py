@@ -1,6 +1,6 @@
 """Microseconds that `decide()` takes, beside a bare hash and bisect in the same run.
 
-    python bench/decide.py [--seconds 0.5] [--profile]
+    python bench/decide.py [--seconds 0.8] [--profile]
 
 Prints a table and leaves with status 1 where a budget of the architecture is not held: 5 us for
 three rules of which none needs CEL, 12 us with two CEL conditions. Figures are the best of several
@@ -34,7 +34,7 @@ from pointsman.domain.table import (
 )
 
 UNITS = 4096
-ROUNDS = 7
+ROUNDS = 15
 NO_CEL_US = 5.0
 TWO_CEL_US = 12.0
 SPLIT = initial({"champion": 90, "challenger": 10})
@@ -141,7 +141,7 @@ def cases() -> list[tuple[str, Callable[[Request], object], list[Request], float
 def main() -> int:
     """0 where every budget is held, else 1."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=0.5, help="for each line")
+    parser.add_argument("--seconds", type=float, default=0.8, help="for each line")
     parser.add_argument("--profile", action="store_true", help="of the line with two conditions")
     options = parser.parse_args()
     if options.profile:
