@@ -1,0 +1,1 @@
+"""The data plane's shell: HTTP edge, pipeline, table feed, feedback, counters."""

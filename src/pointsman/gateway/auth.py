@@ -1,0 +1,88 @@
+"""Who may call what on the data plane: keys by digest, permissions by route."""
+
+import hashlib
+from enum import StrEnum
+from typing import Final
+
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.names import DEFAULT_TENANT
+from pointsman.domain.table import DataKey
+
+MAX_HEADER: Final = 512
+
+
+class Permission(StrEnum):
+    """What a route asks for. `PUBLIC` routes answer anybody and tell nothing of any tenant."""
+
+    PUBLIC = "public"
+    INFER = "infer"
+    DECIDE = "decide"
+    FEEDBACK = "feedback"
+    PIN = "pin"
+
+
+class Principal:
+    """Who calls: tenant, what it may do, and the id of its key (empty on an open gateway)."""
+
+    __slots__ = ("key", "permissions", "tenant")
+
+    def __init__(self, tenant: str, permissions: frozenset[str], key: str = "") -> None:
+        self.tenant = tenant
+        self.permissions = permissions
+        self.key = key
+
+    def require(self, permission: Permission) -> None:
+        """Raises PointsmanError(FORBIDDEN) without it."""
+        if permission not in self.permissions:
+            who = f"key {self.key}" if self.key else "a caller without a key"
+            raise PointsmanError(
+                Kind.FORBIDDEN,
+                f"{who} has no permission to {permission.value}",
+                hint="ask for a data key with this permission",
+            )
+
+
+_ALL: Final = frozenset(p.value for p in Permission if p is not Permission.PUBLIC)
+_OPEN_LOCAL: Final = Principal(DEFAULT_TENANT, _ALL)
+_OPEN_REMOTE: Final = Principal(DEFAULT_TENANT, _ALL - {Permission.PIN.value})
+"""A pin passes by the rules, so without keys it is for callers on this machine only."""
+
+
+class Gatekeeper:
+    """The keys of one manifest, and what happens without one.
+
+    Once any key exists, every call that is not public needs one. While none exists, calls are open
+    on loopback (everything) and under `insecure` (everything but pins), and refused elsewhere.
+    """
+
+    __slots__ = ("_by_digest", "_open")
+
+    def __init__(self, keys: tuple[DataKey, ...], *, loopback: bool, insecure: bool) -> None:
+        self._by_digest = {
+            bytes.fromhex(key.digest): Principal(key.tenant, frozenset(key.permissions), key.id)
+            for key in keys
+        }
+        self._open: Principal | None = None
+        if not keys and (loopback or insecure):
+            self._open = _OPEN_LOCAL if loopback else _OPEN_REMOTE
+
+    def principal(self, authorization: bytes | None) -> Principal:
+        """Who the `authorization` header says is calling.
+
+        Looked up by the digest of the whole secret: how long that takes says nothing about any
+        key. Raises PointsmanError(UNAUTHENTICATED).
+        """
+        if self._open is not None:
+            return self._open
+        if authorization is not None and len(authorization) <= MAX_HEADER:
+            scheme, _, secret = authorization.partition(b" ")
+            if scheme.lower() == b"bearer":
+                digest = hashlib.blake2b(secret.strip(), digest_size=32).digest()
+                known = self._by_digest.get(digest)
+                if known is not None:
+                    return known
+        raise PointsmanError(
+            Kind.UNAUTHENTICATED,
+            "a data key is needed" if authorization is None else "this data key is not known",
+            hint="send `authorization: Bearer <key>`; `pointsman key create` makes one",
+        )

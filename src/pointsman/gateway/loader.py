@@ -1,0 +1,164 @@
+"""A project blob made ready to serve, off to the side: decoded, compiled, models loaded and warm.
+
+Nothing of what is being served is touched; whoever asked swaps the result in, or keeps the old.
+"""
+
+import asyncio
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from pointsman.decide.table import load as compile_table
+from pointsman.domain import artifact
+from pointsman.domain.errors import Kind, PointsmanError, Violation
+from pointsman.domain.table import Feature, ProjectTable, Runtime, TableRow, Variant, digest
+from pointsman.gateway.counters import Counters
+from pointsman.gateway.schema import Schema
+from pointsman.gateway.served import Score, Served
+from pointsman.runtime.blobs import BlobStore
+
+WARM_S: Final = 60.0
+"""How long the model runner may take to load a native model."""
+
+_decoder = msgspec.json.Decoder(ProjectTable)
+
+
+class Warmer(Protocol):
+    """The model runner's client."""
+
+    async def warm(self, digest: str) -> Any: ...
+
+
+class Loader:
+    """Models that are loaded stay loaded for as long as a served table names them."""
+
+    def __init__(self, blobs: BlobStore, counters: Counters, runner: Warmer | None) -> None:
+        self._blobs = blobs
+        self._counters = counters
+        self._runner = runner
+        self._models: dict[tuple[str, tuple[Feature, ...]], Score] = {}
+
+    async def load(
+        self, row: TableRow, *, allow_cold: bool = False
+    ) -> tuple[Served, tuple[str, ...]]:
+        """The project, and the names of native variants that are not warm yet.
+
+        row: its blobs must be in the store
+        allow_cold: accept native variants the model runner has not loaded (start from the last
+            known good, with the runner still starting): their fallbacks answer meanwhile
+        Raises PointsmanError with everything that is wrong.
+        """
+        blob = await asyncio.to_thread(self._blobs.read, row.digest)
+        table = decode(row, blob)
+        compiled = compile_table(table)
+        scores: dict[str, Score] = {}
+        cold: list[str] = []
+        found: list[Violation] = []
+        for variant in table.variants:
+            try:
+                if variant.runtime is Runtime.ONNX:
+                    scores[variant.name] = await asyncio.to_thread(self._model, variant, table)
+                elif variant.runtime is Runtime.NATIVE:
+                    await self._warm(variant)
+            except PointsmanError as error:
+                if allow_cold and variant.runtime is Runtime.NATIVE:
+                    cold.append(variant.name)
+                else:
+                    path = f"variants.{variant.name}"
+                    found.append(Violation(path, error.message, error.hint))
+        if found:
+            raise PointsmanError(
+                Kind.UNAVAILABLE,
+                "; ".join(f"{v.path}: {v.message}" for v in found),
+                hint="the table that is in use stays in use",
+                violations=tuple(found),
+            )
+        return Served(compiled, Schema(table), scores, self._counters), tuple(cold)
+
+    async def warm(self, variant: Variant) -> None:
+        """Returns once the model runner has the variant loaded. Raises PointsmanError."""
+        await self._warm(variant)
+
+    def keep_only(self, served: list[Served]) -> None:
+        """Lets go of models that no table names any more."""
+        used = {
+            (variant.artifact, project.table.features)
+            for project in served
+            for variant in project.table.variants
+        }
+        self._models = {key: model for key, model in self._models.items() if key in used}
+
+    def _model(self, variant: Variant, table: ProjectTable) -> Score:
+        key = (variant.artifact, table.features)
+        known = self._models.get(key)
+        if known is not None:
+            return known
+        # Here and not above: onnxruntime takes a while to import, and constants need none of it.
+        from pointsman.runtime.onnx import OnnxModel
+
+        try:
+            manifest = artifact.decode(self._blobs.read(variant.artifact))
+        except msgspec.DecodeError as error:
+            raise PointsmanError(
+                Kind.INVALID, f"artifact {variant.artifact[:12]} is not a manifest: {error}"
+            ) from None
+        if manifest.classes != table.classes:
+            raise PointsmanError(
+                Kind.INVALID,
+                f"artifact {variant.artifact[:12]} was prepared for classes "
+                f"{', '.join(manifest.classes)}, not {', '.join(table.classes)}",
+            )
+        score: Score = OnnxModel.load(manifest, self._blobs, table.features).score
+        self._models[key] = score
+        return score
+
+    async def _warm(self, variant: Variant) -> None:
+        if self._runner is None:
+            raise PointsmanError(
+                Kind.UNAVAILABLE,
+                "needs the model runner, which this gateway has not",
+                hint="start it with a model runner, or use a model that compiles to ONNX",
+            )
+        try:
+            async with asyncio.timeout(WARM_S):
+                await self._runner.warm(variant.artifact)
+        except PointsmanError:
+            raise
+        except (OSError, TimeoutError) as error:
+            said = str(error) or type(error).__name__
+            raise PointsmanError(
+                Kind.UNAVAILABLE, f"the model runner did not load it: {said}"
+            ) from None
+
+
+def decode(row: TableRow, blob: bytes) -> ProjectTable:
+    """The table of a manifest row. Raises PointsmanError(INVALID) with everything that is wrong."""
+    where = f"table {row.number} of {row.tenant}/{row.project}"
+    if digest(blob) != row.digest:
+        raise PointsmanError(Kind.INVALID, f"{where}: its bytes do not match their digest")
+    try:
+        table = _decoder.decode(blob)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise PointsmanError(Kind.INVALID, f"{where} cannot be read: {error}") from None
+    found = []
+    if (table.tenant, table.project) != (row.tenant, row.project):
+        found.append(Violation("project", f"it is that of {table.tenant}/{table.project}"))
+    if len(table.classes) < 2 or len(set(table.classes)) != len(table.classes):
+        found.append(Violation("classes", "there must be two or more, all different"))
+    if table.positive and table.positive not in table.classes:
+        found.append(Violation("positive", f"{table.positive!r} is not one of the classes"))
+    if table.deadline_ms <= 0:
+        found.append(Violation("deadline_ms", f"{table.deadline_ms} is not positive"))
+    for variant in table.variants:
+        path = f"variants.{variant.name}"
+        if variant.runtime is Runtime.CONSTANT and variant.constant not in table.classes:
+            found.append(Violation(path, f"{variant.constant!r} is not one of the classes"))
+        if variant.threshold is not None and not 0.0 <= variant.threshold <= 1.0:
+            found.append(Violation(path, f"threshold {variant.threshold} is not from 0 to 1"))
+    if found:
+        raise PointsmanError(
+            Kind.INVALID,
+            f"{where}: " + "; ".join(f"{v.path}: {v.message}" for v in found),
+            violations=tuple(found),
+        )
+    return table

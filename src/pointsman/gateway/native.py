@@ -1,0 +1,250 @@
+"""The native protocol: `:predict` and `:decide` bodies in, answers out."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from pointsman.domain.decision import Reason, Value
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.names import MAX_ID_BYTES
+from pointsman.domain.table import AttributeType
+from pointsman.gateway.answers import JSON
+from pointsman.gateway.schema import Schema, encode
+from pointsman.gateway.served import Served
+from pointsman.gateway.settings import Limits
+from pointsman.gateway.violations import explain
+from pointsman.gateway.work import Job, Row, Values
+
+_astuple: Final = msgspec.structs.astuple
+_to_builtins: Final = msgspec.to_builtins
+_escaped: Final = msgspec.json.Encoder().encode
+
+
+class Asked(msgspec.Struct, gc=False):
+    """What a body says, whatever its protocol.
+
+    units: one for all rows, or one a row
+    features: of each row as JSON, in the order of `rows`
+    many: whether rows are decided as `<id>/<row>`; for `:predict`, whether answered as a list
+    form: what an Open Inference answer needs to know of the request
+    """
+
+    units: list[str | None]
+    context: dict[str, Value]
+    pin: str | None
+    request_id: str
+    rows: list[Values]
+    features: list[bytes]
+    many: bool
+    form: Any = None
+
+
+def read_predict(served: Served, body: bytes | bytearray, limits: Limits) -> Asked:
+    """The rows to be predicted. Raises PointsmanError (MALFORMED, INVALID, TOO_LARGE)."""
+    schema = served.schema
+    try:
+        asked = schema.predict.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise explain(schema, body, error) from None
+    given = asked.features
+    unit, context = _identity(schema, asked)
+    if type(given) is list:
+        check_rows(len(given), len(body), limits)
+        return Asked(
+            [unit],
+            context,
+            asked.variant,
+            asked.id or "",
+            [_astuple(row) for row in given],
+            [encode(row) for row in given],
+            True,
+        )
+    check_rows(1, len(body), limits)
+    return Asked(
+        [unit],
+        context,
+        asked.variant,
+        asked.id or "",
+        [_astuple(given)],
+        [encode(given)],
+        False,
+    )
+
+
+def read_decide(served: Served, body: bytes | bytearray, limits: Limits) -> Asked:
+    """The one decision asked for. Raises PointsmanError (MALFORMED, INVALID, TOO_LARGE)."""
+    check_rows(1, len(body), limits)
+    try:
+        asked = served.schema.decide.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise explain(served.schema, body, error, features=False) from None
+    unit, context = _identity(served.schema, asked)
+    return Asked([unit], context, asked.variant, asked.id or "", [()], [b""], False)
+
+
+def check_rows(rows: int, body_bytes: int, limits: Limits) -> None:
+    """Raises PointsmanError: INVALID for no row at all, TOO_LARGE beyond the limits."""
+    if rows == 1 and body_bytes > limits.body_bytes:
+        raise PointsmanError(
+            Kind.TOO_LARGE,
+            f"a request with one row may have {limits.body_bytes} bytes, not {body_bytes}",
+            hint="send less, or several rows in one request",
+        )
+    if rows > limits.rows:
+        raise PointsmanError(
+            Kind.TOO_LARGE,
+            f"a request may have {limits.rows} rows, not {rows}",
+            hint="split it into several requests",
+        )
+    if rows == 0:
+        raise PointsmanError(
+            Kind.INVALID, "features: the list is empty", hint="send at least one row"
+        )
+
+
+def checked_unit(unit: str | int | None) -> str | None:
+    """The unit as hashed and recorded. Raises PointsmanError(INVALID) for an empty or long one."""
+    if unit is None:
+        return None
+    text = unit if type(unit) is str else str(unit)
+    check_id("unit", text)
+    return text
+
+
+def check_id(what: str, text: str) -> None:
+    """Raises PointsmanError(INVALID) for an empty text or more than 256 bytes of UTF-8."""
+    if not text:
+        raise PointsmanError(
+            Kind.INVALID, f"{what}: it is empty", hint="leave it out where there is none"
+        )
+    if len(text) > MAX_ID_BYTES // 4 and len(text.encode()) > MAX_ID_BYTES:
+        raise PointsmanError(
+            Kind.INVALID,
+            f"{what}: longer than {MAX_ID_BYTES} bytes",
+            hint="send a shorter identifier, for example a digest of it",
+        )
+
+
+def settle_unit(schema: Schema, unit: str | int | None, context: dict[str, Value]) -> str | None:
+    """The unit of a request: the top-level one, else that of the context, under its attribute.
+
+    A top-level unit also stands in the context, so that rules and records see one and the same.
+    """
+    name = schema.unit
+    if unit is None and name:
+        found = context.get(name)
+        return checked_unit(found if isinstance(found, str | int) else None)
+    text = checked_unit(unit)
+    if name and text is not None:
+        context[name] = _as_declared(schema, name, text)
+    return text
+
+
+def _as_declared(schema: Schema, name: str, text: str) -> Value:
+    for attribute in schema.attributes:
+        if attribute.name == name and attribute.type is AttributeType.INT:
+            try:
+                return int(text)
+            except ValueError:
+                raise PointsmanError(
+                    Kind.INVALID,
+                    f"unit: {name} is declared as int, and {text[:40]!r} is none",
+                    hint="send a whole number",
+                ) from None
+    return text
+
+
+def _identity(schema: Schema, asked: Any) -> tuple[str | None, dict[str, Value]]:
+    context: dict[str, Value]
+    context = dict(schema.defaults) if asked.context is None else _to_builtins(asked.context)
+    unit = settle_unit(schema, asked.unit, context)
+    if asked.id is not None:
+        check_id("id", asked.id)
+    return unit, context
+
+
+def encode_predict(job: Job) -> tuple[bytes, bytes]:
+    """One object for one row, `{"decision_id", "predictions": [...]}` for a list."""
+    rows = job.rows
+    if not job.many:
+        row = rows[0]
+        text = _row(job.served, row)
+        body = text.encode() if job.logged and not job.request_id else _amended(job, text)
+        return _head(job, row), body
+    inner = ",".join([_row(job.served, row) for row in rows])
+    text = f'{{"decision_id":"{job.id}","predictions":[{inner}]}}'
+    body = text.encode() if job.logged and not job.request_id else _amended(job, text)
+    return _head(job, rows[0] if _alike(rows) else None), body
+
+
+def encode_decide(job: Job) -> tuple[bytes, bytes]:
+    """The decision alone, with the probability it came about with."""
+    row = job.rows[0]
+    decision = row.decision
+    shape: dict[str, Any] = {
+        "decision_id": row.id,
+        "variant": decision.assigned,
+        "version": row.member.variant.version,
+        "reason": decision.reason.value,
+        "rule": decision.rule,
+        "propensity": decision.propensity,
+    }
+    _amend(job, shape)
+    return _head(job, row), encode(shape)
+
+
+def _row(served: Served, row: Row) -> str:
+    scores = row.scores
+    assert scores is not None  # unanswered rows never come to be encoded
+    between = row.member.bodies[reason_of(row)][row.chosen]
+    return '{"decision_id":"' + row.id + between + served.probabilities % tuple(scores)
+
+
+def reason_of(row: Row) -> Reason:
+    """`FALLBACK` where another than the assigned variant answered, else as decided."""
+    return row.decision.reason if row.tried == 1 else Reason.FALLBACK
+
+
+def _head(job: Job, row: Row | None) -> bytes:
+    """Headers of the answer; those of variant and reason only where all rows agree."""
+    named = b"" if row is None else row.member.heads[reason_of(row)]
+    unlogged = b"" if job.logged else b"x-decision-log: unlogged\r\n"
+    return b"%s%s%sx-decision-id: %s\r\ntraceparent: %s\r\n" % (
+        JSON, named, unlogged, job.id.encode(), job.traceparent,
+    )  # fmt: skip
+
+
+def _alike(rows: list[Row]) -> bool:
+    first = rows[0]
+    return all(row.member is first.member and reason_of(row) is reason_of(first) for row in rows)
+
+
+def _amended(job: Job, text: str) -> bytes:
+    shape: dict[str, Any] = {}
+    _amend(job, shape)
+    return text[:-1].encode() + b"," + encode(shape)[1:]
+
+
+def _amend(job: Job, shape: dict[str, Any]) -> None:
+    if job.request_id:
+        shape["id"] = job.request_id
+    if not job.logged:
+        shape["logged"] = False
+
+
+def context_of(schema: Schema, given: Mapping[str, Any]) -> dict[str, Value]:
+    """The typed context in loose parameters; what is no declared attribute is not looked at.
+
+    Raises PointsmanError(INVALID) for a value of another type.
+    """
+    known = {a.name: given[a.name] for a in schema.attributes if a.name in given}
+    try:
+        context: dict[str, Value] = _to_builtins(msgspec.convert(known, schema.context))
+    except msgspec.ValidationError as error:
+        raise PointsmanError(
+            Kind.INVALID,
+            f"parameters: {str(error).replace('$.', '')}",
+            hint="context attributes have the types the project declares",
+        ) from None
+    return context

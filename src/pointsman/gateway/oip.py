@@ -1,0 +1,439 @@
+"""Open Inference Protocol v2 over REST: infer requests to rows, finished rows to tensors."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from pointsman.domain.decision import Value
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.table import Feature
+from pointsman.gateway import tensors
+from pointsman.gateway.answers import BINARY, JSON
+from pointsman.gateway.gate import check_text
+from pointsman.gateway.native import (
+    Asked,
+    check_id,
+    check_rows,
+    checked_unit,
+    context_of,
+    reason_of,
+    settle_unit,
+)
+from pointsman.gateway.schema import Schema, encode
+from pointsman.gateway.served import Served, header_text
+from pointsman.gateway.settings import Limits
+from pointsman.gateway.tensors import refused
+from pointsman.gateway.violations import not_json
+from pointsman.gateway.work import Job, Row
+
+CLASS: Final = "class"
+PROBABILITIES: Final = "probabilities"
+MIXED: Final = "mixed"
+EXTENSIONS: Final = ("binary_tensor_data", "classification", "parameters")
+
+
+class Tensor(msgspec.Struct):
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, Any] | None = None
+    data: Raw | UnsetType = UNSET
+
+
+class Wanted(msgspec.Struct):
+    """One requested output. Parameters: `binary_data`, `classification`."""
+
+    name: str
+    parameters: dict[str, Any] | None = None
+
+
+class Infer(msgspec.Struct):
+    """Unknown members are ignored: clients add their own (`model_name`)."""
+
+    inputs: list[Tensor]
+    id: str | None = None
+    parameters: dict[str, Any] | None = None
+    outputs: list[Wanted] | None = None
+
+
+class Form(msgspec.Struct, gc=False):
+    """outputs: name, whether binary, and how many classes where a classification is asked for"""
+
+    outputs: tuple[tuple[str, bool, int], ...]
+
+
+_decoder = msgspec.json.Decoder(Infer)
+_JSON_OUTPUTS: Final = Form(((CLASS, False, 0), (PROBABILITIES, False, 0)))
+_BINARY_OUTPUTS: Final = Form(((CLASS, True, 0), (PROBABILITIES, True, 0)))
+
+
+def read_infer(
+    served: Served, body: bytes | bytearray, json_bytes: bytes | None, limits: Limits
+) -> Asked:
+    """The rows to be predicted.
+
+    json_bytes: value of `Inference-Header-Content-Length`, None where it was not sent; the content
+        type says nothing, since clients send none or a wrong one
+    Raises PointsmanError (MALFORMED, INVALID, TOO_LARGE).
+    """
+    schema = served.schema
+    if json_bytes is None:
+        asked, raw = _parse(body, limits), memoryview(b"")
+    else:
+        length = _json_length(json_bytes, len(body))
+        if length == 0:
+            return _only_raw(schema, memoryview(body), limits)
+        asked, raw = _parse(body[:length], limits), memoryview(body)[length:]
+    columns, units = _columns(schema, asked.inputs, raw)
+    rows = list(zip(*columns, strict=True))
+    check_rows(len(rows), len(body), limits)
+    given = asked.parameters or {}
+    context = context_of(schema, given)
+    if units is None:
+        units = [settle_unit(schema, _scalar_unit(given), context)]
+    if asked.id:
+        check_id("id", asked.id)
+    return Asked(
+        units,
+        context,
+        _pin(given),
+        asked.id or "",
+        rows,
+        [schema.row_json(row) for row in rows],
+        len(rows) > 1,
+        _form(asked, len(served.classes)),
+    )
+
+
+def _parse(text: bytes | bytearray, limits: Limits) -> Infer:
+    check_text(text, limits.depth)
+    try:
+        return _decoder.decode(text)
+    except msgspec.ValidationError as error:
+        said = str(error).replace("`", "").replace(" - at $.", " at ").replace(" - at $", "")
+        raise PointsmanError(
+            Kind.INVALID,
+            f"the inference request is not valid: {said}",
+            hint='send {"inputs": [{"name", "shape", "datatype", "data"}, ...]}',
+        ) from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise not_json(error) from None
+
+
+def _json_length(header: bytes, total: int) -> int:
+    if not header.isdigit() or len(header) > 12:
+        raise PointsmanError(
+            Kind.MALFORMED,
+            f"inference-header-content-length {header[:40].decode('latin-1')!r} is not a number",
+        )
+    length = int(header)
+    if length > total:
+        raise PointsmanError(
+            Kind.MALFORMED,
+            f"inference-header-content-length is {length}, the body has {total} bytes",
+            hint="it is the length of the JSON part, after decompression",
+        )
+    return length
+
+
+def _columns(
+    schema: Schema, inputs: Sequence[Tensor], raw: memoryview
+) -> tuple[list[list[Value]], list[str | None] | None]:
+    """Values of each feature, in order, and the unit of each row where a tensor gives them."""
+    values = _values(inputs, raw, {f.name for f in schema.features if not f.required})
+    units: list[str | None] | None = None
+    if schema.unit and schema.unit not in schema.names and schema.unit in values:
+        units = _units(*values.pop(schema.unit))
+    if not values:
+        raise refused("inputs", "there is no tensor with features")
+    names = list(values)
+    if len(names) == 1 and names[0] not in schema.names:
+        columns = _matrix(schema, *values[names[0]])
+    else:
+        columns = _by_name(schema, values)
+    rows = len(columns[0])
+    if units is not None and len(units) != rows:
+        raise refused(f"input {schema.unit}", f"{len(units)} units for {rows} rows")
+    return columns, units
+
+
+def _values(
+    inputs: Sequence[Tensor], raw: memoryview, optional: set[str]
+) -> dict[str, tuple[Tensor, list[Value]]]:
+    """Row-major values of each tensor by name; every byte of `raw` belongs to one."""
+    found: dict[str, tuple[Tensor, list[Value]]] = {}
+    at = 0
+    for tensor in inputs:
+        where = f"input {tensor.name}"
+        if tensor.name in found:
+            raise refused(where, "is there twice")
+        if tensor.datatype not in tensors.DATATYPES:
+            raise refused(
+                where, f"{tensor.datatype!r} is not a datatype", "FP64, INT64, BYTES, ..."
+            )
+        count = _count(where, tensor.shape)
+        size = (tensor.parameters or {}).get("binary_data_size")
+        if size is None:
+            if tensor.data is UNSET:
+                raise refused(where, "has neither `data` nor `binary_data_size`")
+            data = tensors.from_json(
+                where, tensor.datatype, bytes(tensor.data), nulls=tensor.name in optional
+            )
+            if len(data) != count:
+                raise refused(where, f"{len(data)} values for shape {tensor.shape}")
+        else:
+            if tensor.data is not UNSET:
+                raise refused(where, "has both `data` and `binary_data_size`")
+            if type(size) is not int or size < 0 or at + size > len(raw):
+                raise refused(
+                    where,
+                    f"binary_data_size is {size!r}, the body has {len(raw) - at} bytes left",
+                    "inference-header-content-length says where the JSON ends",
+                )
+            data = tensors.from_binary(where, tensor.datatype, raw[at : at + size], count)
+            at += size
+        found[tensor.name] = (tensor, data)
+    if at != len(raw):
+        raise refused("inputs", f"{len(raw) - at} bytes of binary data belong to no tensor")
+    return found
+
+
+def _count(where: str, shape: list[int]) -> int:
+    if len(shape) not in {1, 2} or any(not 0 <= size < 1 << 31 for size in shape):
+        raise refused(where, f"shape {shape[:8]} is not [n] or [n, m]")
+    return shape[0] * (shape[1] if len(shape) == 2 else 1)
+
+
+def _matrix(schema: Schema, tensor: Tensor, values: list[Value]) -> list[list[Value]]:
+    """One tensor [n, F] with the project's features in their order."""
+    where = f"input {tensor.name}"
+    width = len(schema.features)
+    given = tensor.shape[1] if len(tensor.shape) == 2 else 1
+    if given != width:
+        raise refused(
+            where,
+            f"is no feature, and not [n, {width}] as one tensor of all features is",
+            f"features are {', '.join(schema.names[:12])}",
+        )
+    return [
+        _feature(where, feature, tensor.datatype, values[place::width])
+        for place, feature in enumerate(schema.features)
+    ]
+
+
+def _by_name(schema: Schema, values: dict[str, tuple[Tensor, list[Value]]]) -> list[list[Value]]:
+    """One tensor [n] or [n, 1] a feature; optional ones may be left out."""
+    unknown = [name for name in values if name not in schema.names]
+    missing = [f.name for f in schema.features if f.required and f.name not in values]
+    if unknown or missing:
+        said = [f"{name[:80]!r} is not a feature" for name in unknown]
+        said += [f"feature {name!r} is missing" for name in missing]
+        more = f" (and {len(said) - 8} more)" if len(said) > 8 else ""
+        hint = f"features are {', '.join(schema.names[:12])}"
+        raise refused("inputs", "; ".join(said[:8]) + more, hint)
+    rows = {tensor.shape[0] for tensor, _ in values.values()}
+    if len(rows) != 1:
+        raise refused("inputs", f"tensors have different numbers of rows: {sorted(rows)}")
+    (n,) = rows
+    columns: list[list[Value]] = []
+    for feature in schema.features:
+        found = values.get(feature.name)
+        if found is None:
+            columns.append([None] * n)
+            continue
+        tensor, data = found
+        if len(tensor.shape) == 2 and tensor.shape[1] != 1:
+            raise refused(f"input {feature.name}", f"shape {tensor.shape} is not [n] or [n, 1]")
+        columns.append(_feature(f"input {feature.name}", feature, tensor.datatype, data))
+    return columns
+
+
+def _feature(where: str, feature: Feature, datatype: str, values: list[Value]) -> list[Value]:
+    if datatype not in tensors.ACCEPTED[feature.type]:
+        raise refused(
+            where,
+            f"feature {feature.name} is {feature.type.value}, which {datatype} is not",
+            f"send {tensors.OFFERED[feature.type]}",
+        )
+    if feature.required and None in values:
+        raise refused(where, f"feature {feature.name} is null, but required")
+    return tensors.fitted(where, feature.type, values)
+
+
+def _units(tensor: Tensor, values: list[Value]) -> list[str | None]:
+    if len(tensor.shape) == 2 and tensor.shape[1] != 1:
+        raise refused(f"input {tensor.name}", f"shape {tensor.shape} is not [n] or [n, 1]")
+    if any(isinstance(value, float | bool) for value in values):
+        raise refused(f"input {tensor.name}", "units are BYTES or integers")
+    return [checked_unit(value) for value in values if not isinstance(value, float | bool)]
+
+
+def _only_raw(schema: Schema, raw: memoryview, limits: Limits) -> Asked:
+    """A body of raw data alone: that of the only input, answered in binary."""
+    if len(schema.features) != 1:
+        raise PointsmanError(
+            Kind.INVALID,
+            f"a body without JSON needs a project with one feature, not {len(schema.features)}",
+            hint="send inference-header-content-length and name the inputs",
+        )
+    feature = schema.features[0]
+    datatype = tensors.OFFERED[feature.type]
+    where = f"input {feature.name}"
+    if datatype == "BYTES":
+        count = 1
+    else:
+        width = len(tensors.to_binary(datatype, [0]))
+        count = len(raw) // width
+    values = tensors.fitted(where, feature.type, tensors.from_binary(where, datatype, raw, count))
+    check_rows(count, len(raw), limits)
+    context = context_of(schema, {})
+    rows = [(value,) for value in values]
+    encoded = [schema.row_json(row) for row in rows]
+    unit = settle_unit(schema, None, context)
+    return Asked([unit], context, None, "", rows, encoded, count > 1, _BINARY_OUTPUTS)
+
+
+def _scalar_unit(given: dict[str, Any]) -> str | int | None:
+    unit = given.get("unit")
+    if unit is None or type(unit) in {str, int}:
+        found: str | int | None = unit
+        return found
+    raise refused("parameters.unit", "is neither a string nor an integer")
+
+
+def _pin(given: dict[str, Any]) -> str | None:
+    pin = given.get("variant")
+    if pin is None or isinstance(pin, str):
+        return pin
+    raise refused("parameters.variant", "is not a string")
+
+
+def _form(asked: Infer, classes: int) -> Form:
+    by_default = bool((asked.parameters or {}).get("binary_data_output", False))
+    if not asked.outputs:
+        return _BINARY_OUTPUTS if by_default else _JSON_OUTPUTS
+    outputs: list[tuple[str, bool, int]] = []
+    for wanted in asked.outputs:
+        if wanted.name not in OUTPUTS:
+            raise refused(
+                "outputs",
+                f"there is no output {wanted.name[:80]!r}",
+                f"known: {', '.join(OUTPUTS)}",
+            )
+        given = wanted.parameters or {}
+        top = given.get("classification", 0)
+        if type(top) is not int or top < 0 or (top and wanted.name != PROBABILITIES):
+            raise refused(f"output {wanted.name}", "classification is a count, of `probabilities`")
+        binary = given.get("binary_data", by_default)
+        outputs.append((wanted.name, bool(binary), min(top, classes)))
+    return Form(tuple(outputs))
+
+
+def encode_infer(job: Job) -> tuple[bytes, bytes]:
+    """Headers and body of an inference answer, binary where that was asked for."""
+    rows = job.rows
+    first = rows[0]
+    outputs: list[dict[str, Any]] = []
+    raw: list[bytes] = []
+    for name, binary, top in job.form.outputs:
+        shape, datatype, data = _classified(job, top) if top else OUTPUTS[name](job)
+        output: dict[str, Any] = {"name": name, "shape": shape, "datatype": datatype}
+        if binary:
+            raw.append(tensors.to_binary(datatype, data))
+            output["parameters"] = {"binary_data_size": len(raw[-1])}
+        else:
+            output["data"] = data
+        outputs.append(output)
+    members = {row.member.name for row in rows}
+    reasons = {reason_of(row) for row in rows}
+    alike = len(members) == 1 and len(reasons) == 1
+    label = first.member.label if len(members) == 1 else MIXED
+    shape_: dict[str, Any] = {"model_name": job.served.table.project, "model_version": label}
+    if job.request_id:
+        shape_["id"] = job.request_id
+    shape_["parameters"] = _parameters(job, alike=alike)
+    shape_["outputs"] = outputs
+    text = encode(shape_)
+    head = first.member.heads[reason_of(first)] if alike else b""
+    if not job.logged:
+        head += b"x-decision-log: unlogged\r\n"
+    kind = JSON
+    if raw:
+        kind = BINARY + b"inference-header-content-length: %d\r\n" % len(text)
+    head = b"%s%sx-decision-id: %s\r\ntraceparent: %s\r\n" % (
+        kind, head, header_text(job.id), job.traceparent,
+    )  # fmt: skip
+    return head, b"".join((text, *raw))
+
+
+def _parameters(job: Job, *, alike: bool) -> dict[str, Any]:
+    """What the protocol has no member for. Values are scalars, so rows are joined by commas."""
+    rows = job.rows
+    first = rows[0]
+    given: dict[str, Any] = {"decision_id": job.id}
+    if alike:
+        given |= {"variant": first.member.name, "reason": reason_of(first).value}
+    else:
+        given |= {"variant": MIXED, "reason": MIXED}
+        given["variants"] = ",".join(row.member.name for row in rows)
+        given["reasons"] = ",".join(reason_of(row).value for row in rows)
+    if not job.logged:
+        given["logged"] = False
+    return given
+
+
+Output = tuple[list[int], str, Sequence[Any]]
+
+
+def _class(job: Job) -> Output:
+    classes = job.served.classes
+    return [len(job.rows)], "BYTES", [classes[row.chosen] for row in job.rows]
+
+
+def _probabilities(job: Job) -> Output:
+    flat = [score for row in job.rows for score in row.scores or ()]
+    return [len(job.rows), len(job.served.classes)], "FP64", flat
+
+
+def _classified(job: Job, top: int) -> Output:
+    """The classification extension: `<value>:<index>:<label>`, the likeliest first."""
+    data: list[str] = []
+    for row in job.rows:
+        scores = row.scores or []
+        ranked = sorted(range(len(scores)), key=lambda k: -scores[k])
+        data += [f"{scores[k]!r}:{k}:{job.served.classes[k]}" for k in ranked[:top]]
+    return [len(job.rows), top], "BYTES", data
+
+
+def _each(read: Callable[[Row], str]) -> Callable[[Job], Output]:
+    return lambda job: ([len(job.rows)], "BYTES", [read(row) for row in job.rows])
+
+
+OUTPUTS: Final[dict[str, Callable[[Job], Output]]] = {
+    CLASS: _class,
+    PROBABILITIES: _probabilities,
+    "action": _each(lambda row: row.member.chooser.actions[row.chosen]),
+    "decision_id": _each(lambda row: row.id),
+    "variant": _each(lambda row: row.member.label),
+    "reason": _each(lambda row: reason_of(row).value),
+}
+"""`class` and `probabilities` come by default; the others, one value a row, when asked for."""
+
+
+def model_metadata(served: Served) -> dict[str, Any]:
+    """The protocol's model metadata: one input a feature, the two outputs that always come."""
+    return {
+        "name": served.table.project,
+        "versions": [variant.label for variant in served.table.variants],
+        "platform": "pointsman",
+        "inputs": [
+            {"name": f.name, "datatype": tensors.OFFERED[f.type], "shape": [-1]}
+            for f in served.table.features
+        ],
+        "outputs": [
+            {"name": CLASS, "datatype": "BYTES", "shape": [-1]},
+            {"name": PROBABILITIES, "datatype": "FP64", "shape": [-1, len(served.classes)]},
+        ],
+    }

@@ -1,0 +1,438 @@
+"""uvicorn's HTTP protocol with a fast lane: scoring requests run without ASGI scope, task or queue.
+
+What uvicorn does for connections stays: keep-alive, answers in the order of pipelined requests,
+flow control, shutdown. What is added: bounds on heads, bodies, connections and time, with one
+sweep over all connections in place of timers for each request.
+
+Pinned to uvicorn 0.54: `cycle`, `pipeline`, `flow` and `_start_asgi_task` are its internals.
+"""
+
+import asyncio
+import logging
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+)
+from uvicorn.server import ServerState
+
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.gateway.answers import CLOSE, CONTINUE, refusal
+from pointsman.gateway.errors import INTERNAL, STATUS
+from pointsman.gateway.routes import Match
+
+if TYPE_CHECKING:
+    from pointsman.gateway.edge import Edge
+
+LINGER_S: Final = 1.0
+"""How long a refused client may go on sending before its connection is reset."""
+GRACE_S: Final = 0.5
+"""While draining: how long an idle connection stays open for a request already on its way."""
+_logger = logging.getLogger(__name__)
+
+_OK: Final = STATUS_LINE[200]
+_NEVER: Final = float("inf")
+
+
+class Phase(Enum):
+    """What a connection waits for."""
+
+    IDLE = "idle"
+    HEAD = "head"
+    BODY = "body"
+    BUSY = "busy"  # an answer of ours
+    LINGER = "linger"  # the end of what a refused client still sends
+
+
+class _NoEvent:
+    """uvicorn sets this when a connection is lost; an exchange has nobody waiting for it."""
+
+    def set(self) -> None:
+        pass
+
+
+class Exchange:
+    """One fast-lane request and its answer; takes the place of uvicorn's cycle.
+
+    match: None for a request that was refused before it was read
+    canned: the whole answer of a refused request
+    first: whether all earlier requests of the connection are answered
+    """
+
+    message_event = _NoEvent()
+
+    __slots__ = (
+        "body",
+        "canned",
+        "complete",
+        "disconnected",
+        "first",
+        "headers",
+        "keep_alive",
+        "match",
+        "protocol",
+        "response_complete",
+    )
+
+    def __init__(
+        self, protocol: "FastLane", match: Match | None, headers: dict[bytes, bytes]
+    ) -> None:
+        self.protocol = protocol
+        self.match = match
+        self.headers = headers
+        self.body: bytes | bytearray = b""
+        self.canned = b""
+        self.keep_alive = True
+        self.complete = False
+        self.first = False
+        self.disconnected = False
+        self.response_complete = False
+
+    def respond(self, status: int, head: bytes, body: bytes) -> None:
+        """Sends the answer. head: header lines, each ended by CRLF."""
+        protocol = self.protocol
+        protocol.send(
+            self,
+            b"".join(
+                (
+                    _OK if status == 200 else STATUS_LINE[status],
+                    protocol.edge.common,
+                    head,
+                    b"" if self.keep_alive else CLOSE,
+                    b"content-length: %d\r\n\r\n" % len(body),
+                    body,
+                )
+            ),
+        )
+
+    def refuse(self, error: PointsmanError, headers: bytes = b"") -> None:
+        """Sends an error answer. headers: further header lines, each ended by CRLF."""
+        protocol = self.protocol
+        lines = protocol.edge.common + headers
+        protocol.send(self, refusal(error, headers=lines, close=not self.keep_alive))
+
+
+class FastLane(HttpToolsProtocol):
+    """One connection."""
+
+    cycle: Any  # an Exchange here, uvicorn's cycle on the slow lane
+    pipeline: Any
+
+    def __init__(
+        self,
+        edge: "Edge",
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.edge = edge
+        self.phase = Phase.IDLE
+        self.expires = _NEVER
+        self._armed: Phase | None = None
+        self._head_bytes = 0
+        self._chunk = 0
+        self._dead = False
+        self._draining = False
+        self._stalled_since = 0.0
+
+    # Connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn
+        if len(self.connections) >= self.edge.limits.connections:
+            self.edge.connection_refused()
+            error = PointsmanError(Kind.OVERLOADED, "too many connections are open")
+            transport.write(refusal(error, close=True))
+            transport.close()
+            self.transport = transport
+            self._dead = True
+            return
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = self.client = None  # looked up for the slow lane only
+        self.scheme = "http"
+        self._expect(Phase.IDLE, self.edge.limits.head_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._dead = True
+        self.expires = _NEVER
+        for waiting, _ in self.pipeline:
+            waiting.disconnected = True
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._dead:
+            return
+        self._chunk = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # We upgrade to nothing; what follows the request would be another protocol.
+            if self.cycle is not None:
+                self.cycle.keep_alive = False
+            self._dead = True
+            return
+        except httptools.HttpParserError as error:
+            if not self._dead:
+                refused = _not_http(error)
+                self._refuse_connection(STATUS[refused.kind], refused)
+            return
+        phase = self.phase
+        if phase is Phase.BUSY or self._dead:
+            return
+        if phase is Phase.HEAD:
+            self._head_bytes += len(data)
+            if self._head_bytes > self.edge.limits.head_bytes:
+                self._refuse_connection(431, self.edge.head_too_large)
+                return
+        if phase is not self._armed:
+            limits = self.edge.limits
+            self._expect(phase, limits.head_s if phase is Phase.HEAD else limits.body_s)
+
+    def _expect(self, phase: Phase, seconds: float) -> None:
+        self.phase = self._armed = phase
+        self.expires = self.loop.time() + seconds
+
+    # Parser callbacks
+
+    def on_message_begin(self) -> None:
+        if self._dead:
+            return
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self.phase = Phase.HEAD
+        self._armed = None
+        self._head_bytes = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        if self._dead:
+            return
+        self.phase = Phase.BODY
+        edge = self.edge
+        headers = self.headers
+        fields = dict(headers)
+        most = edge.limits.head_bytes
+        if self._head_bytes + self._chunk > most and _size(self.url, headers) > most:
+            self._refuse_connection(431, edge.head_too_large)
+            return
+        match = edge.table.fast.get(self.url)
+        if match is None or self.parser.get_method() != b"POST":
+            match = edge.match_fast(self.parser.get_method(), self.url)
+        if match is None:
+            self._slow_lane(fields)
+            return
+        exchange = Exchange(self, match, fields)
+        previous = self.cycle
+        self.cycle = exchange
+        if self._draining or not self.parser.should_keep_alive():
+            exchange.keep_alive = False
+        elif b"connection" in fields:
+            # Kept alive although of version 1.0: those clients expect to be told so. We close.
+            exchange.keep_alive = self.parser.get_http_version() == "1.1"
+        if previous is None or previous.response_complete:
+            exchange.first = True
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, None))
+        length = fields.get(b"content-length")
+        if length is not None and int(length) > edge.limits.batch_bytes:
+            self._refuse_connection(413, edge.body_too_large)
+        elif (
+            b"expect" in fields and fields[b"expect"].lower() == b"100-continue" and exchange.first
+        ):
+            self.transport.write(CONTINUE)
+
+    def _slow_lane(self, fields: dict[bytes, bytes]) -> None:
+        """Hands the request to the ASGI application, as uvicorn does."""
+        url, headers = self.url, self.headers
+        super().on_message_begin()
+        self.url, self.headers = url, headers
+        self.scope["headers"] = headers
+        self.phase = Phase.BODY
+        self.expect_100_continue = fields.get(b"expect", b"").lower() == b"100-continue"
+        super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self.cycle
+        if self._dead or exchange is None:
+            return
+        if type(exchange) is not Exchange:
+            super().on_body(body)
+            return
+        held = exchange.body
+        if not held:
+            exchange.body = body
+        else:
+            if type(held) is bytes:
+                held = exchange.body = bytearray(held)
+            held += body
+        if len(exchange.body) > self.edge.limits.batch_bytes:
+            self._refuse_connection(413, self.edge.body_too_large)
+
+    def on_message_complete(self) -> None:
+        if self._dead:
+            return
+        self.phase = Phase.BUSY
+        self._armed = Phase.BUSY
+        exchange = self.cycle
+        if type(exchange) is not Exchange:
+            super().on_message_complete()
+            if exchange.response_complete:
+                self._rest()
+            return
+        exchange.complete = True
+        if exchange.first:
+            self._start(exchange)
+
+    # Answers
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """The next request of the connection, once all earlier ones are answered."""
+        if type(cycle) is Exchange:
+            cycle.first = True
+            if cycle.complete:
+                self._start(cycle)
+            elif cycle.headers.get(b"expect", b"").lower() == b"100-continue":
+                self.transport.write(CONTINUE)
+            return
+        super()._start_asgi_task(cycle, app)
+
+    def _start(self, exchange: Exchange) -> None:
+        if exchange.canned:
+            self.send(exchange, exchange.canned)
+            self._linger()
+        else:
+            self.edge.accept(exchange)
+
+    def send(self, exchange: Exchange, answer: bytes) -> None:
+        """Writes a whole answer and goes on to the connection's next request."""
+        exchange.response_complete = True
+        exchange.body = b""
+        if exchange.disconnected:
+            return
+        self.transport.write(answer)
+        if not exchange.keep_alive and not exchange.canned:
+            self.transport.close()
+        self.on_response_complete()
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif self.phase is Phase.BUSY:
+            self._rest()
+
+    def _rest(self) -> None:
+        self._expect(Phase.IDLE, GRACE_S if self._draining else self.edge.limits.idle_s)
+
+    # Refusals and time
+
+    def _refuse_connection(self, status: int, error: PointsmanError) -> None:
+        """Answers in its turn a request that cannot be read to its end, then closes."""
+        self._dead = True
+        self.edge.refused(status)
+        answer = refusal(error, status=status, headers=self.edge.common, close=True)
+        exchange = self.cycle
+        if type(exchange) is Exchange and not exchange.complete:
+            exchange.canned, exchange.complete, exchange.keep_alive = answer, True, False
+            if exchange.first:
+                self._start(exchange)
+            return
+        if exchange is not None and not exchange.response_complete:
+            if type(exchange) is not Exchange and exchange.more_body:
+                # A slow-lane request in mid-body: its application sees a client that left.
+                exchange.disconnected = True
+                exchange.message_event.set()
+                if not exchange.response_started:
+                    self.transport.write(answer)
+                self._linger()
+                return
+            refused = Exchange(self, None, {})
+            refused.canned, refused.complete, refused.keep_alive = answer, True, False
+            self.pipeline.appendleft((refused, None))
+            return
+        self.transport.write(answer)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Lets the client read our answer before the connection goes: closing with unread data in
+        our socket would reset it."""
+        self._dead = True
+        if self.transport.is_closing():
+            return
+        self._expect(Phase.LINGER, LINGER_S)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def sweep(self, now: float) -> None:
+        """Ends what took too long; called for every connection a few times a second."""
+        if self._stalled_since and now - self._stalled_since > self.edge.limits.write_s:
+            self.edge.timed_out("write")
+            self.transport.abort()
+            return
+        if now < self.expires or self.phase is Phase.BUSY:
+            return
+        phase = self.phase
+        self.expires = _NEVER
+        if phase is Phase.IDLE or phase is Phase.LINGER:
+            self.transport.close()
+            return
+        self.edge.timed_out(phase.value)
+        what = "headers" if phase is Phase.HEAD else "body"
+        error = PointsmanError(Kind.TIMEOUT, f"the {what} of the request did not arrive in time")
+        self._refuse_connection(408, error)
+
+    def pause_writing(self) -> None:
+        # A client that sends and does not read: take no more from it until it does.
+        self._stalled_since = self.loop.time()
+        self.flow.pause_reading()
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self._stalled_since = 0.0
+        super().resume_writing()
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def shutdown(self) -> None:
+        """Lets the connection go once its requests are answered."""
+        self._draining = True
+        if self.phase is Phase.IDLE:
+            self.expires = self.loop.time() + GRACE_S
+        for waiting, _ in self.pipeline:
+            waiting.keep_alive = False
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
+
+def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    return len(url) + sum([len(name) + len(value) + 4 for name, value in headers])
+
+
+def _not_http(error: httptools.HttpParserError) -> PointsmanError:
+    """What the parser objects to; a fault in one of our callbacks is ours, not the client's."""
+    cause = error.__context__
+    if cause is not None and not isinstance(
+        cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError
+    ):
+        _logger.error("a parser callback failed", exc_info=cause)
+        return INTERNAL
+    said = str(cause or error)[:200]
+    return PointsmanError(Kind.MALFORMED, f"this is not an HTTP/1.1 request: {said}")

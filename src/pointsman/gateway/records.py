@@ -1,0 +1,66 @@
+"""From finished rows to the records of the journal."""
+
+from xxhash import xxh3_64_intdigest
+
+from pointsman.decide.hashing import unit_bytes
+from pointsman.decide.live import recorded
+from pointsman.domain.decision import Reason
+from pointsman.domain.records import DecisionRecord
+from pointsman.gateway.work import Job, Row
+from pointsman.journal.codec import encode_record
+
+_NOTHING = ()
+
+
+def decision(job: Job, row: Row, table: int, *, failed: bool) -> bytes:
+    """The encoded record of one decision.
+
+    table: version of the manifest it was decided under
+    failed: the request ended in an error: nothing was served, whoever had answered
+    """
+    decided, served = row.decision, job.served
+    unit = row.unit
+    scores = row.scores
+    answered = scores is not None and not failed
+    member = row.member
+    reason = decided.reason
+    return encode_record(
+        DecisionRecord(
+            row.id,
+            job.at_ms,
+            served.key,
+            served.digest,
+            table,
+            job.request_id,
+            unit,
+            decided.bucket,
+            xxh3_64_intdigest(unit_bytes(row.id if unit is None else unit)),
+            row.context,
+            decided.rule,
+            decided.epoch,
+            decided.assigned,
+            "" if failed else member.name,
+            "" if failed else member.variant.version,
+            reason,
+            reason if row.tried == 1 else Reason.FALLBACK,
+            decided.propensity,
+            decided.propensities,
+            tuple(scores) if answered and scores is not None else _NOTHING,
+            served.classes[row.chosen] if answered else "",
+            member.chooser.actions[row.chosen] if answered else "",
+            job.latency_us,
+            0.0 if failed else member.variant.cost_per_request,
+            row.features,
+            recorded(job.live) if job.live.killed or job.live.out else _NOTHING,
+            _error(row),
+            job.pin,
+            job.idempotency_key,
+            job.key,
+        )
+    )
+
+
+def _error(row: Row) -> str:
+    if not row.error:
+        return row.decision.error
+    return f"{row.decision.error}; {row.error}" if row.decision.error else row.error

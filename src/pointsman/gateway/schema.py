@@ -1,0 +1,143 @@
+"""A project's features and context as typed decoders, built once when its table is loaded.
+
+Decoding validates: what comes out is complete, of the declared types and within bounds. Names may
+be any text, so the fields of the generated types are numbered and carry the names on the wire.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from pointsman.domain.decision import Value
+from pointsman.domain.table import Attribute, AttributeType, Feature, FeatureType, ProjectTable
+
+SAFE_INTEGER: Final = (1 << 53) - 1
+"""JSON integers beyond it are different numbers in different clients (RFC 8259, section 6)."""
+
+STRING_CHARACTERS: Final = 64 << 10
+_FLOAT32_MAX: Final = 3.4028234663852886e38
+
+_Integer = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
+_Long = Annotated[int, Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
+_Float = Annotated[float, Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
+_Text = Annotated[str, Meta(max_length=STRING_CHARACTERS)]
+
+FEATURE_TYPES: Final[dict[FeatureType, Any]] = {
+    FeatureType.STRING: _Text,
+    FeatureType.DOUBLE: float,
+    FeatureType.FLOAT: _Float,
+    FeatureType.LONG: _Long,
+    FeatureType.INTEGER: _Integer,
+    FeatureType.BOOLEAN: bool,
+}
+ATTRIBUTE_TYPES: Final[dict[AttributeType, Any]] = {
+    AttributeType.STRING: _Text,
+    AttributeType.INT: _Long,
+    AttributeType.DOUBLE: float,
+    AttributeType.BOOL: bool,
+}
+
+Unit = str | int | None
+
+
+class PredictBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """Body of `:predict`: shape only; each project's own type adds `context` and `features`."""
+
+    unit: Unit = None
+    variant: str | None = None
+    id: str | None = None
+
+
+class Schema:
+    """Decoders of one project.
+
+    names: of the features, in order
+    row: type of one feature object; `msgspec.structs.astuple` gives its values in order
+    context: type of the context object; `msgspec.to_builtins` leaves out what was not given
+    defaults: the context of a request that gives none
+    """
+
+    __slots__ = (
+        "attributes",
+        "context",
+        "decide",
+        "defaults",
+        "features",
+        "names",
+        "predict",
+        "row",
+        "unit",
+    )
+
+    def __init__(self, table: ProjectTable) -> None:
+        self.features = table.features
+        self.attributes = table.context
+        self.unit = table.unit
+        self.names = tuple(feature.name for feature in table.features)
+        self.row = _row_type(table.features)
+        self.context = _context_type(table.context)
+        self.defaults: dict[str, Value] = msgspec.to_builtins(self.context())
+        row, context = self.row, self.context
+        predict = msgspec.defstruct(
+            "PredictBody",
+            [
+                ("features", row | list[row]),  # type: ignore[valid-type]  # made at run time
+                ("context", context | None, None),
+            ],
+            bases=(PredictBody,),
+            kw_only=True,
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        decide = msgspec.defstruct(
+            "DecideBody",
+            [("context", context | None, None)],
+            bases=(PredictBody,),
+            kw_only=True,
+            forbid_unknown_fields=True,
+            gc=False,
+        )
+        self.predict: msgspec.json.Decoder[Any] = msgspec.json.Decoder(predict)
+        self.decide: msgspec.json.Decoder[Any] = msgspec.json.Decoder(decide)
+
+    def row_json(self, values: Sequence[Value]) -> bytes:
+        """One row as a JSON object, as records hold it."""
+        return encode(dict(zip(self.names, values, strict=True)))
+
+
+encode = msgspec.json.Encoder().encode
+
+
+def _row_type(features: tuple[Feature, ...]) -> type[msgspec.Struct]:
+    fields: list[Any] = []
+    for place, feature in enumerate(features):
+        kind = FEATURE_TYPES[feature.type]
+        name = f"f{place}"
+        fields.append((name, kind) if feature.required else (name, kind | None, None))
+    return msgspec.defstruct(
+        "Features",
+        fields,
+        rename={f"f{place}": feature.name for place, feature in enumerate(features)},
+        kw_only=True,
+        forbid_unknown_fields=True,
+        gc=False,
+    )
+
+
+def _context_type(attributes: tuple[Attribute, ...]) -> type[msgspec.Struct]:
+    """Nothing is required here: a missing attribute is for the rules that read it to refuse."""
+    fields: list[Any] = []
+    for place, attribute in enumerate(attributes):
+        kind = ATTRIBUTE_TYPES[attribute.type] | None | UnsetType
+        default = UNSET if attribute.default is None else attribute.default
+        fields.append((f"a{place}", kind, default))
+    return msgspec.defstruct(
+        "Context",
+        fields,
+        rename={f"a{place}": attribute.name for place, attribute in enumerate(attributes)},
+        kw_only=True,
+        forbid_unknown_fields=True,
+        gc=False,
+    )

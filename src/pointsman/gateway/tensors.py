@@ -1,0 +1,204 @@
+"""Open Inference tensors: JSON and raw little-endian bytes to columns of values, and back."""
+
+import re
+import struct
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+import numpy as np
+
+from pointsman.domain.decision import Value
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.table import FeatureType
+from pointsman.gateway.schema import SAFE_INTEGER, STRING_CHARACTERS
+
+BINARY_DTYPES: Final[dict[str, str]] = {
+    "BOOL": "|b1", "INT8": "<i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
+    "UINT8": "<u1", "UINT16": "<u2", "UINT32": "<u4", "UINT64": "<u8",
+    "FP16": "<f2", "FP32": "<f4", "FP64": "<f8",
+}  # fmt: skip
+_INTEGERS: Final = frozenset(name for name in BINARY_DTYPES if "INT" in name)
+_NUMBERS: Final = _INTEGERS | {"FP16", "FP32", "FP64"}
+ACCEPTED: Final[dict[FeatureType, frozenset[str]]] = {
+    FeatureType.STRING: frozenset({"BYTES"}),
+    FeatureType.BOOLEAN: frozenset({"BOOL"}),
+    FeatureType.INTEGER: _INTEGERS,
+    FeatureType.LONG: _INTEGERS,
+    FeatureType.FLOAT: _NUMBERS,
+    FeatureType.DOUBLE: _NUMBERS,
+}
+"""Datatypes a feature may arrive as: those whose values the feature's own type can hold."""
+
+OFFERED: Final[dict[FeatureType, str]] = {
+    FeatureType.STRING: "BYTES",
+    FeatureType.BOOLEAN: "BOOL",
+    FeatureType.INTEGER: "INT32",
+    FeatureType.LONG: "INT64",
+    FeatureType.FLOAT: "FP32",
+    FeatureType.DOUBLE: "FP64",
+}
+"""The datatype that model metadata names for a feature."""
+
+DATATYPES: Final = frozenset({*BINARY_DTYPES, "BYTES", "BF16"})
+_FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
+_INT32: Final = (-(1 << 31), (1 << 31) - 1)
+_NESTED: Final = re.compile(rb"\s*\[\s*\[")
+_BYTES_LENGTH: Final = struct.Struct("<I")
+
+
+class _JsonDecoder:
+    """Decoders of one datatype's `data` member, flat and nested, with and without nulls."""
+
+    def __init__(self, datatype: str) -> None:
+        value: Any
+        if datatype == "BOOL":
+            value = bool
+        elif datatype == "BYTES":
+            value = str
+        elif datatype in _INTEGERS:
+            bounds = np.iinfo(np.dtype(BINARY_DTYPES[datatype]))
+            low, high = max(int(bounds.min), -SAFE_INTEGER), min(int(bounds.max), SAFE_INTEGER)
+            value = Annotated[int, msgspec.Meta(ge=low, le=high)]
+        else:
+            value = float
+        flat, nested = list[value], list[list[value]]  # type: ignore[valid-type]  # made at run time
+        flat_null, nested_null = list[value | None], list[list[value | None]]
+        self._decoders: dict[tuple[bool, bool], msgspec.json.Decoder[Any]] = {
+            (False, False): msgspec.json.Decoder(flat),
+            (True, False): msgspec.json.Decoder(nested),
+            (False, True): msgspec.json.Decoder(flat_null),
+            (True, True): msgspec.json.Decoder(nested_null),
+        }
+
+    def decode(self, data: bytes, *, nulls: bool) -> list[Value]:
+        """Row-major values. Raises msgspec.DecodeError."""
+        nested = _NESTED.match(data) is not None
+        values: list[Any] = self._decoders[nested, nulls].decode(data)
+        if nested:
+            return [value for inner in values for value in inner]
+        return values
+
+
+_JSON: Final = {name: _JsonDecoder(name) for name in DATATYPES if name not in {"FP16", "BF16"}}
+
+
+def refused(where: str, what: str, hint: str = "") -> PointsmanError:
+    return PointsmanError(Kind.INVALID, f"{where}: {what}", hint=hint)
+
+
+def from_json(where: str, datatype: str, data: bytes, *, nulls: bool) -> list[Value]:
+    """Row-major values of a `data` member. nulls: whether null stands for a missing value."""
+    decoder = _JSON.get(datatype)
+    if decoder is None:
+        raise refused(where, f"{datatype} has no JSON form", "send it as binary tensor data")
+    try:
+        return decoder.decode(data, nulls=nulls)
+    except (msgspec.DecodeError, ValueError) as error:
+        said = str(error).replace("`", "").replace(" - at $", " at data")
+        raise refused(
+            where, said, f"the datatype is {datatype}; data is flat or one list a row"
+        ) from None
+
+
+def from_binary(where: str, datatype: str, data: memoryview, count: int) -> list[Value]:
+    """`count` values of raw tensor bytes; NaN and Infinity are refused."""
+    if datatype == "BYTES":
+        return _strings(where, data, count)
+    dtype = BINARY_DTYPES.get(datatype)
+    if dtype is None:
+        raise refused(where, f"{datatype} is not read here", "send FP32 or FP64")
+    size = np.dtype(dtype).itemsize * count
+    if len(data) != size:
+        raise refused(where, f"binary_data_size is {len(data)}, the shape needs {size}")
+    array = np.frombuffer(data, dtype)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise refused(where, "holds NaN or Infinity", "send finite numbers only")
+    if datatype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+        raise refused(where, "a BOOL byte is neither 0 nor 1")
+    values: list[Value] = array.tolist()
+    return values
+
+
+def _strings(where: str, data: memoryview, count: int) -> list[Value]:
+    values: list[Value] = []
+    at = 0
+    while at < len(data) and len(values) < count:
+        if at + 4 > len(data):
+            break
+        (length,) = _BYTES_LENGTH.unpack_from(data, at)
+        end = at + 4 + length
+        if end > len(data):
+            break
+        try:
+            values.append(bytes(data[at + 4 : end]).decode())
+        except UnicodeDecodeError as error:
+            raise refused(where, f"element {len(values)} is not UTF-8: {error.reason}") from None
+        at = end
+    if at != len(data) or len(values) != count:
+        raise refused(
+            where,
+            f"the binary data does not hold exactly {count} elements",
+            "each BYTES element is a little-endian 32-bit length and that many bytes",
+        )
+    return values
+
+
+def fitted(where: str, kind: FeatureType, values: list[Value]) -> list[Value]:
+    """The values as the feature's own type; None stays None. Raises PointsmanError(INVALID)."""
+    check = _FITS.get(kind)
+    return values if check is None else check(where, values)
+
+
+def _as_double(_where: str, values: list[Value]) -> list[Value]:
+    return [None if v is None else float(v) for v in values]
+
+
+def _as_float(where: str, values: list[Value]) -> list[Value]:
+    floats = _as_double(where, values)
+    if any(v is not None and not -_FLOAT32_MAX <= float(v) <= _FLOAT32_MAX for v in floats):
+        raise refused(where, "a value is beyond 32-bit floating point")
+    return floats
+
+
+def _as_integer(where: str, values: list[Value]) -> list[Value]:
+    low, high = _INT32
+    if any(v is not None and not low <= int(v) <= high for v in values):
+        raise refused(where, "a value is beyond 32-bit integers")
+    return values
+
+
+def _as_long(where: str, values: list[Value]) -> list[Value]:
+    if any(v is not None and int(v) >= 1 << 63 for v in values):
+        raise refused(where, "a value is beyond 64-bit signed integers")
+    return values
+
+
+def _as_string(where: str, values: list[Value]) -> list[Value]:
+    for value in values:
+        if isinstance(value, str):
+            if len(value) > STRING_CHARACTERS:
+                raise refused(where, f"a string is longer than {STRING_CHARACTERS} characters")
+            if "\0" in value:
+                raise refused(where, "a string contains NUL")
+    return values
+
+
+_FITS: Final[dict[FeatureType, Callable[[str, list[Value]], list[Value]]]] = {
+    FeatureType.DOUBLE: _as_double,
+    FeatureType.FLOAT: _as_float,
+    FeatureType.INTEGER: _as_integer,
+    FeatureType.LONG: _as_long,
+    FeatureType.STRING: _as_string,
+}
+
+
+def to_binary(datatype: str, data: Sequence[Any]) -> bytes:
+    """Raw tensor bytes of an output's row-major values (BYTES or FP64)."""
+    if datatype == "BYTES":
+        parts = []
+        for text in data:
+            encoded = text.encode()
+            parts += [_BYTES_LENGTH.pack(len(encoded)), encoded]
+        return b"".join(parts)
+    return np.asarray(data, BINARY_DTYPES[datatype]).tobytes()

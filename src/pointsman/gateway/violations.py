@@ -1,0 +1,157 @@
+"""Why a native body was refused: every problem with its path, found once decoding has failed.
+
+The decoders stop at the first problem, which is right for the hot path. This walks the body again,
+slowly, so that a caller can mend everything at once.
+"""
+
+import difflib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any, Final
+
+import msgspec
+
+from pointsman.domain.errors import Kind, PointsmanError, Violation
+from pointsman.gateway.schema import (
+    ATTRIBUTE_TYPES,
+    FEATURE_TYPES,
+    STRING_CHARACTERS,
+    Schema,
+)
+
+MOST: Final = 20
+_TOP: Final[dict[str, Any]] = {"unit": str | int | None, "variant": str | None, "id": str | None}
+
+
+def explain(
+    schema: Schema, body: bytes | bytearray, error: Exception, *, features: bool = True
+) -> PointsmanError:
+    """What is wrong with this body, as one error: MALFORMED where it is no JSON, else INVALID.
+
+    error: what the decoder said
+    features: whether the body should have had any
+    """
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as broken:
+        return not_json(broken)
+    found = tuple(islice(_top(schema, value, features=features), MOST + 1))
+    if not found:
+        found = (Violation("", _plain(str(error))),)
+    first = found[0]
+    more = ""
+    if len(found) > 1:
+        more = f" (and {'more than ' if len(found) > MOST else ''}{len(found[:MOST]) - 1} more)"
+    path = f"{first.path}: " if first.path else ""
+    return PointsmanError(
+        Kind.INVALID,
+        f"{path}{first.message}{more}",
+        hint=first.hint,
+        violations=found[:MOST],
+    )
+
+
+def not_json(error: Exception) -> PointsmanError:
+    """The refusal of a body that is not JSON."""
+    said = _plain(str(error)).removeprefix("JSON is malformed: ")
+    if said == "Number out of range":
+        return PointsmanError(
+            Kind.INVALID,
+            "the body has a number that no 64-bit float can hold",
+            hint="numbers must be finite and below 1.8e308",
+        )
+    hint = "JSON knows neither NaN nor Infinity; send UTF-8 and check commas and quotes"
+    return PointsmanError(Kind.MALFORMED, f"the body is not JSON: {said}", hint=hint)
+
+
+def _top(schema: Schema, value: Any, *, features: bool) -> Iterator[Violation]:
+    if not isinstance(value, dict):
+        yield Violation("", f"the body is {_kind(value)}, not an object", _shape_hint(features))
+        return
+    allowed = [*_TOP, "context", *(["features"] if features else [])]
+    yield from _unknown("", value, allowed)
+    for name, kind in _TOP.items():
+        if name in value:
+            yield from _typed(name, value[name], kind)
+    if value.get("context") is not None:
+        yield from _context(schema, value["context"])
+    if features and "features" not in value:
+        yield Violation("features", "missing", _shape_hint(features))
+    elif features:
+        yield from _features(schema, value["features"])
+
+
+def _context(schema: Schema, given: Any) -> Iterator[Violation]:
+    if not isinstance(given, dict):
+        yield Violation("context", f"is {_kind(given)}, not an object")
+        return
+    yield from _unknown("context.", given, [a.name for a in schema.attributes])
+    for attribute in schema.attributes:
+        if given.get(attribute.name) is not None:
+            kind = ATTRIBUTE_TYPES[attribute.type]
+            yield from _typed(f"context.{attribute.name}", given[attribute.name], kind)
+
+
+def _features(schema: Schema, given: Any) -> Iterator[Violation]:
+    if isinstance(given, list):
+        for place, row in enumerate(given):
+            yield from _row(schema, f"features[{place}]", row)
+    else:
+        yield from _row(schema, "features", given)
+
+
+def _row(schema: Schema, path: str, row: Any) -> Iterator[Violation]:
+    if not isinstance(row, dict):
+        hint = "one object for one row, a list of objects for several"
+        yield Violation(path, f"is {_kind(row)}, not an object", hint)
+        return
+    yield from _unknown(f"{path}.", row, schema.names)
+    for feature in schema.features:
+        place = f"{path}.{feature.name}"
+        value = row.get(feature.name)
+        if value is not None:
+            yield from _typed(place, value, FEATURE_TYPES[feature.type], feature.type.value)
+        elif feature.required:
+            what = "null, but required" if feature.name in row else "missing"
+            yield Violation(place, what, f"send a {feature.type.value}")
+
+
+def _typed(path: str, value: Any, kind: Any, name: str = "") -> Iterator[Violation]:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        said = _plain(str(error))
+        hint = f"declared as {name}" if name else ""
+        if isinstance(value, str) and len(value) > STRING_CHARACTERS:
+            said = f"longer than {STRING_CHARACTERS} characters"
+        yield Violation(path, said, hint)
+
+
+def _unknown(path: str, given: dict[str, Any], allowed: Sequence[str]) -> Iterator[Violation]:
+    for name in given:
+        if name not in allowed:
+            near = difflib.get_close_matches(name, allowed, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {_listed(allowed)}"
+            yield Violation(f"{path}{name[:80]}", "not known", hint)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:12])
+    return f"{shown}, ..." if len(names) > 12 else shown or "none"
+
+
+def _shape_hint(features: bool) -> str:  # noqa: FBT001 - one call each
+    shape = '{"unit": ..., "context": {...}, "features": {...}}'
+    return f"send {shape}" if features else 'send {"unit": ..., "context": {...}}'
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+    return names.get(type(value), "a number")
+
+
+def _plain(said: str) -> str:
+    """msgspec's words without its `- at $.path` and back-ticks."""
+    return said.partition(" - at `")[0].replace("`", "")

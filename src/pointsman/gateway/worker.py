@@ -1,0 +1,249 @@
+"""One gateway worker: `python -m pointsman.gateway.worker`, started and watched by a parent.
+
+On SIGTERM: not ready, then no new connections, then the requests in flight are answered, the
+journal is synced, exit 0. On a second SIGTERM: exit at once; what was answered is in the journal.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import functools
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import uvicorn
+import uvloop
+
+from pointsman.domain.errors import PointsmanError
+from pointsman.domain.records import OverrideRecord
+from pointsman.gateway.app import App
+from pointsman.gateway.auth import Gatekeeper
+from pointsman.gateway.controller_client import ControllerClient, no_controller
+from pointsman.gateway.counters import Counters
+from pointsman.gateway.edge import Edge
+from pointsman.gateway.feedback import Feedback
+from pointsman.gateway.intake import Intake
+from pointsman.gateway.loader import Loader
+from pointsman.gateway.log import Log
+from pointsman.gateway.overrides import Switch
+from pointsman.gateway.pipeline import Pipeline
+from pointsman.gateway.protocol import FastLane
+from pointsman.gateway.served import Table
+from pointsman.gateway.settings import WorkerSettings, from_environment
+from pointsman.gateway.tables import TableFeed
+from pointsman.journal.codec import encode_record
+from pointsman.runtime.blobs import BlobStore
+
+_logger = logging.getLogger(__name__)
+
+COUNTERS: Final = "counters"
+"""Directory of the counter files, below DATA/gateway."""
+
+CONFIG_EXIT: Final = 78
+BROKEN_EXIT: Final = 74  # EX_IOERR: the disk failed
+_PR_SET_PDEATHSIG: Final = 1
+_TICK_S: Final = 0.1
+_OVERRIDE_TICKS: Final = 5
+_SECOND_TICKS: Final = 10
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; signals are the worker's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Worker:
+    """The object graph of one worker, and its life."""
+
+    def __init__(self, settings: WorkerSettings, loop: asyncio.AbstractEventLoop) -> None:
+        self.settings = settings
+        self._loop = loop
+        self._exit = 0
+        directory = settings.gateway / COUNTERS
+        # The stream's lock comes first: it keeps a second process out of this slot altogether.
+        self.log = Log(settings, self._broken)
+        self.counters = Counters(directory / f"{settings.slot}.counters")
+        self.log.count_in(self.counters)
+        runner = _runner(settings)
+        limits = settings.limits
+        self.pipeline = Pipeline(loop, self.log, self.counters, limits, runner)
+        closed = Gatekeeper((), loopback=settings.loopback, insecure=settings.insecure)
+        self.edge = Edge(
+            limits, Intake(loop, limits), self.pipeline, self.counters, Table(-1, (), closed)
+        )
+        blobs = BlobStore(settings.blobs)
+        self.client = ControllerClient(settings) if settings.admin_url else None
+        loader = Loader(blobs, self.counters, runner)
+        self.feed = TableFeed(settings, self.edge, blobs, loader, self.counters, self.client)
+        state = no_controller if self.client is None else self.client.feedback_state
+        app = App(self.edge, Feedback(self.log, self.counters, limits), state, directory)
+        self.server = _Server(
+            uvicorn.Config(
+                app,
+                http=functools.partial(FastLane, self.edge),  # type: ignore[arg-type] # a factory does
+                lifespan="off",
+                ws="none",
+                log_config=None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                backlog=1024,
+                timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+            )
+        )
+
+    async def run(self) -> int:
+        """The exit code, once drained."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._terminate)
+        await self.feed.start()
+        tune_collector()
+        feed = asyncio.create_task(self.feed.follow(), name="table-feed")
+        keeper = asyncio.create_task(self._keep_house(), name="housekeeping")
+        try:
+            listener = socket.socket(fileno=self.settings.fd)
+            await self.server.serve(sockets=[listener])
+            await self._settle()
+        finally:
+            for task in (feed, keeper):
+                task.cancel()
+            await asyncio.gather(feed, keeper, return_exceptions=True)
+            if self.client is not None:
+                await self.client.close()
+        return self._close()
+
+    async def _settle(self) -> None:
+        """Waits for what has no connection any more: shadows, and answers to clients that left."""
+        until = self._loop.time() + 1.0
+        while self.pipeline.busy and self._loop.time() < until:
+            await asyncio.sleep(0.01)
+
+    def _close(self) -> int:
+        self._gauges(ready=0, connections=0)
+        try:
+            self.log.close()
+        except PointsmanError as error:
+            _logger.error("the journal was not closed cleanly: %s", error)
+            self._exit = self._exit or BROKEN_EXIT
+        return self._exit
+
+    def _terminate(self) -> None:
+        if self.edge.draining:
+            os._exit(1)
+        _logger.info("draining")
+        self.edge.draining = True
+        self.edge.ready = False
+        self._loop.call_later(self.settings.balancer_wait_s, self._stop_accepting)
+
+    def _stop_accepting(self) -> None:
+        self.server.should_exit = True
+
+    def _broken(self) -> None:
+        """The journal's disk failed: nothing more is acknowledged, and a new start recovers."""
+        _logger.critical("the journal is broken; ending")
+        self._exit = BROKEN_EXIT
+        self.edge.draining = True
+        self.edge.ready = False
+        self._loop.call_soon_threadsafe(self._stop_accepting)
+
+    async def _keep_house(self) -> None:
+        """Time limits of connections, the date, local switches, gauges."""
+        tick = 0
+        while True:
+            now = self._loop.time()
+            for connection in list(self.server.server_state.connections):
+                if isinstance(connection, FastLane):
+                    connection.sweep(now)
+            if tick % _OVERRIDE_TICKS == 0:
+                self.log.check()
+                self.feed.check_overrides(self._switched)
+            if tick % _SECOND_TICKS == 0:
+                self.edge.renew_date(time.time())
+                self._gauges(
+                    ready=int(self.edge.ready),
+                    connections=len(self.server.server_state.connections),
+                )
+            tick += 1
+            await asyncio.sleep(_TICK_S)
+
+    def _gauges(self, *, ready: int, connections: int) -> None:
+        worker = (("worker", str(self.settings.slot)),)
+        self.counters.set("pointsman_ready", worker, ready)
+        self.counters.set("pointsman_connections", worker, connections)
+        self.counters.set("pointsman_table_version", worker, max(0, self.edge.table.version))
+
+    def _switched(self, switch: Switch, is_set: bool) -> None:  # noqa: FBT001 - a callback
+        if self.settings.slot != 0:
+            return  # one worker writes down what all of them heed
+        record = OverrideRecord(
+            switch.at_ms or time.time_ns() // 1_000_000,
+            switch.target,
+            is_set,
+            switch.actor,
+            switch.reason,
+        )
+        try:
+            self.log.append([encode_record(record)])
+        except PointsmanError as error:
+            _logger.error("a kill switch could not be journaled: %s", error)
+
+
+def _runner(settings: WorkerSettings) -> Any:
+    if not settings.runner_socket:
+        return None
+    from pointsman.runtime.runner_client import RunnerClient
+
+    return RunnerClient(settings.runner_socket)
+
+
+def die_with_parent() -> None:
+    """Asks the kernel to end this process when its parent is gone, however that came about."""
+    if sys.platform.startswith("linux"):
+        parent = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def tune_collector() -> None:
+    """Requests leave no cycles behind, so collections are rare, and skip what lives for ever."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+
+
+async def _run(settings: WorkerSettings) -> int:
+    return await Worker(settings, asyncio.get_running_loop()).run()
+
+
+def main() -> None:
+    """Runs one worker to its end. Exit codes: 0 drained, 74 the disk failed, 78 cannot start."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        settings = from_environment()
+    except PointsmanError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(CONFIG_EXIT)
+    logging.getLogger().setLevel(settings.log_level.upper())
+    if settings.die_with_parent:
+        die_with_parent()
+    # Several workers share one listening socket: take one connection at a time, so that a burst
+    # does not end up with whoever wakes first.
+    os.environ.setdefault("UV_TCP_SINGLE_ACCEPT", "1")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(_run(settings))
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
