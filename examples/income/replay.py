@@ -56,13 +56,13 @@ class Tally:
         self.labels = 0
         self.refused = 0
         self.answers: Counter[tuple[str, str]] = Counter()
-        self.ids: list[str] = []
+        self.examples: dict[str, str] = {}
         self.misses: list[str] = []
 
     def answered(self, answer: dict[str, Any]) -> str:
         self.decisions += 1
         self.answers[answer["variant"], answer["reason"]] += 1
-        self.ids.append(answer["decision_id"])
+        self.examples.setdefault(answer["variant"], answer["decision_id"])
         return str(answer["decision_id"])
 
     def missed(self, count: int, why: str) -> None:
@@ -81,7 +81,7 @@ class Tally:
             "misses": self.misses,
             "variants": dict(by_variant),
             "answers": [[*key, count] for key, count in sorted(self.answers.items())],
-            "last_decision": self.ids[-1] if self.ids else "",
+            "examples": self.examples,
         }
 
 
