@@ -13,7 +13,7 @@ both engines agree and a missing value is noticed.
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -34,6 +34,8 @@ _ACCEPTED: Final[dict[AttributeType, frozenset[type]]] = {
     AttributeType.DOUBLE: frozenset({float, int}),
     AttributeType.BOOL: frozenset({bool}),
 }
+_INT_LEAST: Final = -(1 << 63)
+_INT_MOST: Final = (1 << 63) - 1
 _SAMPLES: Final[dict[AttributeType, Value]] = {
     AttributeType.STRING: "a",
     AttributeType.INT: 1,
@@ -52,6 +54,7 @@ _TOKEN: Final = re.compile(
 )
 _PLACE: Final = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
 _OVERLOAD: Final = re.compile(r"found no matching overload for '([^']+)' applied to '([^']*)'")
+_UNEXPECTED: Final = re.compile(r"Syntax error: [a-z :]*'(.*?)'(?: expecting .*)?$")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']+)'")
 
 
@@ -328,11 +331,16 @@ class _RustProgram:
 
     def bind(self, used: tuple[Attribute, ...]) -> Evaluate:
         plan = tuple((a.name, _ACCEPTED[a.type]) for a in used)
+        ints = tuple(a.name for a in used if a.type is AttributeType.INT)
 
         def evaluate(context: Context) -> bool | str:
             for name, accepted in plan:
                 if name not in context or type(context[name]) not in accepted:
                     return _missing(context, used)
+            for name in ints:
+                # This engine would go on with a double; CEL's int has 64 bits.
+                if not _INT_LEAST <= cast("int", context[name]) <= _INT_MOST:
+                    return f"attribute '{name}' is out of range for an int"
             try:
                 answer = self.run({name: context[name] for name, _ in plan})
             except Exception as error:  # noqa: BLE001 - a condition never raises
@@ -350,6 +358,8 @@ def _problems(text: str, declared: Mapping[str, Attribute]) -> Iterator[Violatio
         place = (max(int(line), 1), max(int(column), 1))
         words, hint = _plain(message.removesuffix(" [INVALID_ARGUMENT]"), declared)
         yield _problem(words, hint, place)
+        if message.startswith("Syntax error"):
+            return  # what the parser says after that is an echo
     if not found:
         if "recursion limit" in text:
             yield _problem("is nested too deeply", "split it into several rules")
@@ -362,13 +372,12 @@ def _plain(message: str, declared: Mapping[str, Attribute]) -> tuple[str, str]:
         return _overload(match[1], match[2])
     if match := _UNDECLARED.match(message):
         return _unknown(match[1], declared)
-    message = message.partition(" expecting ")[0]
-    if "'<EOF>'" in message:
+    if "'<EOF>'" in message.partition(" expecting ")[0]:
         return "syntax error: the condition ends too early", ""
     if "recursion depth" in message:
         return "is nested too deeply", "split it into several rules"
-    if message.startswith("Syntax error: "):
-        return "syntax error: " + message.removeprefix("Syntax error: "), ""
+    if unexpected := _UNEXPECTED.match(message):
+        return f"syntax error: unexpected '{unexpected[1].strip()}'", ""
     return message, ""
 
 

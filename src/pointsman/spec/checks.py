@@ -172,7 +172,8 @@ def _features(draft: Draft, report: Report) -> None:
     path = ("spec", "features")
     if draft.features is None:
         champion = draft.variants.get(CHAMPION)
-        if "features" not in draft.raw and champion is not None and champion.constant is not None:
+        told = champion is None or champion.model is not None or champion.constant is None
+        if "features" not in draft.raw and not told:
             message = "features are not declared, and the champion is no model that could tell them"
             hint = "add `features: {from: MODEL}`, or declare them here"
             report.add(("spec", "variants", CHAMPION), message, hint)

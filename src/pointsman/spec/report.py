@@ -17,9 +17,11 @@ class Report:
 
     def add(self, path: Path, message: str, hint: str, *, at_key: bool = False) -> None:
         """A violation at the value of a path, or at its key where it is a mapping or list."""
+        document = self._document
+        if any(path[:length] in document.broken for length in range(1, len(path) + 1)):
+            return
         value = self._at(path)
         container = at_key or isinstance(value, dict | list)
-        document = self._document
         place = document.place(path) if container else document.value_place(path)
         self.violations.append(Violation(render(path), message, hint, "", place.line, place.column))
 

@@ -18,6 +18,8 @@ _ACTIONS: Final = ("use", "split", "bandit", "ensemble", "cascade")
 
 
 def check_rules(draft: Draft, report: Report) -> None:
+    if "rules" not in draft.raw:
+        return  # the default rule is sound; what it needs is checked with the variants
     _names(draft, report)
     _reachable(draft, report)
     for index, rule in enumerate(draft.rules):
@@ -82,8 +84,6 @@ def _reachable(draft: Draft, report: Report) -> None:
 
 
 def _action(draft: Draft, path: Path, report: Report) -> None:
-    if "rules" not in draft.raw:
-        return
     given = [action for action in _ACTIONS if draft.declares(*path[1:], action)]
     if not given:
         hint = f"one of {', '.join(f'`{action}`' for action in _ACTIONS)}"
@@ -112,7 +112,7 @@ def _split(draft: Draft, rule: Rule, path: Path, report: Report) -> None:
         return
     for variant, weight in rule.split.items():
         if 0 < weight * SPACE < total:
-            message = f"{weight} of {total} is less than one unit in {SPACE:,}"
+            message = f"{weight:f} of {total:f} is less than one unit in {SPACE:,}"
             report.add((*path, variant), message, "give it more weight, or 0")
 
 

@@ -95,6 +95,10 @@ def parse_decimal(value: object) -> Decimal:
         raise PydanticCustomError(
             "negative", "must not be negative, and is {found}", {"found": text}
         )
+    if not any(character.isdigit() for character in text):
+        raise PydanticCustomError(
+            "decimal", "must be a number, not {found}", {"found": repr(value)}
+        )
     if not _DECIMAL.fullmatch(text):
         raise PydanticCustomError(
             "decimal",

@@ -44,6 +44,7 @@ _NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _CONSTANTS: Final = {"true": True, "True": True, "TRUE": True} | dict.fromkeys(
     ("false", "False", "FALSE"), False
 )
+_MERGE: Final = "<<"
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
 Path = tuple[str | int, ...]
@@ -263,7 +264,7 @@ class _Builder:
         if not isinstance(event, ScalarEvent):
             raise _TooMuchError(place, "a key must be plain text", "write `key: value`")
         key = event.value
-        if key == "<<" and event.style is None:
+        if key == _MERGE and event.style is None:
             hint = "write the keys out; whole values can be shared with an anchor and an alias"
             self._report(self._open[-1], place, "merge keys are not used here", hint, key=key)
         self._key[-1] = (key, place)
@@ -279,7 +280,7 @@ class _Builder:
         key, place = self._key[-1] or ("", node.place)
         self._key[-1] = None
         mapping = parent.mapping if parent.mapping is not None else {}
-        if key == "<<":
+        if key == _MERGE:
             return
         if key in mapping:
             hint = f"it is first given in line {mapping[key][0].line}; keep one of them"
@@ -306,7 +307,8 @@ class _Builder:
             node.value = event.value
         if event.tag is not None:
             hint = "remove it; put quotes around what must be text"
-            self._report(node, place, f"the tag `{event.tag}` is not used here", hint)
+            tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+            self._report(node, place, f"the tag `{tag}` is not used here", hint)
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
@@ -366,6 +368,8 @@ def _document(root: Node, problems: list[_Problem]) -> Document:
         if problem.key is None:
             document.broken.add(path)
         else:
+            if problem.key == _MERGE:
+                document.broken.add(path)  # what was to be merged into it is unknown
             path = (*path, problem.key)
         place = problem.place
         document.violations.append(
@@ -385,7 +389,7 @@ class _Flattener:
     def flatten(self, node: Node, path: Path, depth: int) -> Any:
         self._count += 1
         if self._count > MAX_NODES or depth > MAX_DEPTH:
-            message = f"has more than {MAX_NODES:,} values or {MAX_DEPTH} levels through aliases"
+            message = f"has more than {MAX_NODES:,} values or {MAX_DEPTH} levels, aliases included"
             raise _TooMuchError(node.place, message, "write the values out")
         self.paths.setdefault(id(node), path)
         self._document.values[path] = node.place

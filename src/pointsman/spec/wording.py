@@ -65,12 +65,19 @@ def violations(error: ValidationError, document: Document) -> list[Violation]:
     What the reader has already complained about is not repeated.
     """
     found: dict[Path, Violation] = {}
+    unions: set[Path] = set()
     for detail in error.errors(include_url=False):
         path, missing = locate(detail, document)
         known_broken = any(path[:length] in document.broken for length in range(len(path) + 1))
         if known_broken or path in found or _is_echo(detail):
             continue
         found[path] = _violation(detail, path, document, missing=missing)
+        if detail["type"] == "literal_error" and isinstance(detail["input"], dict | list):
+            unions.add(path)
+    # Of a union, the member that got further tells more.
+    for path in unions:
+        if any(other[: len(path)] == path != other for other in found):
+            del found[path]
     return list(found.values())
 
 
@@ -163,7 +170,7 @@ def _bound(kind: str, value: Any, context: Mapping[str, Any]) -> tuple[str, str]
 
 
 def _length(kind: str, context: Mapping[str, Any]) -> str:
-    unit = " characters" if kind.startswith("string") else ""
+    unit = " characters" if kind.startswith("string") else " entries"
     if kind.endswith("too_long"):
         return f"must have at most {context['max_length']:,}{unit}"
     least = context["min_length"]
@@ -178,7 +185,7 @@ def _one_of(value: Any, expected: str, path: Path) -> tuple[str, str]:
         return f"must be {choices[0]}, not {_shown(value)}", ""
     hint = did_you_mean(value, choices) if isinstance(value, str) else ""
     if not hint.startswith("did"):
-        hint = "" if isinstance(value, str) else _QUOTE
+        hint = _QUOTE if isinstance(value, bool | int | float) else ""
     return f"must be one of {', '.join(choices)}, not {_shown(value)}", hint
 
 
