@@ -83,19 +83,63 @@ class Moments(msgspec.Struct, tag="moments", array_like=True):
             self.squares[bucket] += times * value * value
 
 
+class CrossMoments(msgspec.Struct, tag="cross", array_like=True):
+    """Moments of a value beside a covariate known before the decision, by unit-hash bucket.
+
+    The covariate must not depend on the assignment: the champion's own score, where it is shadowed
+    on the challenger's units, is the best one. Only decisions that have both are observed.
+
+    n, total, squares: of the value, as in Moments
+    covariate, covariate_squares, cross: sums of x, x^2 and x times value
+    """
+
+    n: list[int] = msgspec.field(default_factory=lambda: [0] * BUCKETS)
+    total: list[float] = msgspec.field(default_factory=lambda: [0.0] * BUCKETS)
+    squares: list[float] = msgspec.field(default_factory=lambda: [0.0] * BUCKETS)
+    covariate: list[float] = msgspec.field(default_factory=lambda: [0.0] * BUCKETS)
+    covariate_squares: list[float] = msgspec.field(default_factory=lambda: [0.0] * BUCKETS)
+    cross: list[float] = msgspec.field(default_factory=lambda: [0.0] * BUCKETS)
+
+    def observe(self, unit_hash: int, value: float, covariate: float, times: int = 1) -> None:
+        """Adds one decision's finite value and covariate; `times=-1` takes an observed one back."""
+        bucket = unit_hash & (BUCKETS - 1)
+        self.n[bucket] += times
+        for sums, product in (
+            (self.total, value),
+            (self.squares, value * value),
+            (self.covariate, covariate),
+            (self.covariate_squares, covariate * covariate),
+            (self.cross, covariate * value),
+        ):
+            # Floats do not cancel exactly; an emptied bucket must.
+            sums[bucket] = sums[bucket] + times * product if self.n[bucket] else 0.0
+
+
 class Confusion(msgspec.Struct, tag="confusion", array_like=True):
-    """Label against predicted class: `counts[label * classes + predicted]`, in project order."""
+    """Label against predicted class: `counts[label * classes + predicted]`, in project order.
+
+    by_bucket: the same counts by unit-hash bucket, at `(bucket * classes + label) * classes +
+        predicted`, only those in use. They give differences of rates an interval that respects
+        units; empty where the observer named no unit.
+    """
 
     classes: int
     counts: list[int]
+    by_bucket: dict[int, int] = msgspec.field(default_factory=dict)
 
     @classmethod
     def empty(cls, classes: int) -> "Confusion":
         return cls(classes, [0] * (classes * classes))
 
-    def observe(self, label: int, predicted: int, times: int = 1) -> None:
+    def observe(
+        self, label: int, predicted: int, times: int = 1, unit_hash: int | None = None
+    ) -> None:
         """Adds one labelled decision, by class index."""
-        self.counts[label * self.classes + predicted] += times
+        index = label * self.classes + predicted
+        self.counts[index] += times
+        if unit_hash is not None:
+            bucket = unit_hash & (BUCKETS - 1)
+            _count(self.by_bucket, bucket * self.classes * self.classes + index, times)
 
 
 class ScoreHistogram(msgspec.Struct, tag="score", array_like=True):
@@ -107,17 +151,26 @@ class ScoreHistogram(msgspec.Struct, tag="score", array_like=True):
     counts: `counts[label * SCORE_BINS + bin]`, see `score_bin`
     total, squares: sums of the score and of its square, per label
     log_loss: sum of -ln of the probability given to what happened, per label, in nats
+    by_bucket: `counts` by unit-hash bucket, at `(bucket * 2 + label) * SCORE_BINS + bin`, only
+        those in use; empty where the observer named no unit
     """
 
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * (2 * SCORE_BINS))
     total: list[float] = msgspec.field(default_factory=lambda: [0.0, 0.0])
     squares: list[float] = msgspec.field(default_factory=lambda: [0.0, 0.0])
     log_loss: list[float] = msgspec.field(default_factory=lambda: [0.0, 0.0])
+    by_bucket: dict[int, int] = msgspec.field(default_factory=dict)
 
-    def observe(self, score: float, *, positive: bool, times: int = 1) -> None:
+    def observe(
+        self, score: float, *, positive: bool, times: int = 1, unit_hash: int | None = None
+    ) -> None:
         """Adds one labelled decision; score in [0, 1]. Raises ValueError outside."""
         label = int(positive)
-        self.counts[label * SCORE_BINS + score_bin(score)] += times
+        index = label * SCORE_BINS + score_bin(score)
+        self.counts[index] += times
+        if unit_hash is not None:
+            bucket = unit_hash & (BUCKETS - 1)
+            _count(self.by_bucket, bucket * 2 * SCORE_BINS + index, times)
         happened = score if positive else 1.0 - score
         self.total[label] += times * score
         self.squares[label] += times * score * score
@@ -133,14 +186,10 @@ class LatencyHistogram(msgspec.Struct, tag="latency", array_like=True):
     def observe(self, latency_us: int, times: int = 1) -> None:
         """Adds one latency; negative ones (a clock that stepped back) count as 0."""
         index = latency_bin(max(latency_us, 0))
-        count = self.counts.get(index, 0) + times
-        if count:
-            self.counts[index] = count
-        else:
-            self.counts.pop(index, None)
+        _count(self.counts, index, times)
 
 
-Payload = Moments | Confusion | ScoreHistogram | LatencyHistogram
+Payload = Moments | CrossMoments | Confusion | ScoreHistogram | LatencyHistogram
 
 
 def block_of(at_ms: int) -> int:
@@ -181,25 +230,49 @@ def merge(a: Payload, b: Payload) -> Payload:
     match a, b:
         case Moments(), Moments():
             return Moments(_added(a.n, b.n), _added(a.total, b.total), _added(a.squares, b.squares))
+        case CrossMoments(), CrossMoments():
+            return CrossMoments(
+                _added(a.n, b.n),
+                _added(a.total, b.total),
+                _added(a.squares, b.squares),
+                _added(a.covariate, b.covariate),
+                _added(a.covariate_squares, b.covariate_squares),
+                _added(a.cross, b.cross),
+            )
         case Confusion(), Confusion() if a.classes == b.classes:
-            return Confusion(a.classes, _added(a.counts, b.counts))
+            by_bucket = _united(a.by_bucket, b.by_bucket)
+            return Confusion(a.classes, _added(a.counts, b.counts), by_bucket)
         case ScoreHistogram(), ScoreHistogram():
             return ScoreHistogram(
                 _added(a.counts, b.counts),
                 _added(a.total, b.total),
                 _added(a.squares, b.squares),
                 _added(a.log_loss, b.log_loss),
+                _united(a.by_bucket, b.by_bucket),
             )
         case LatencyHistogram(), LatencyHistogram():
-            bins = a.counts.keys() | b.counts.keys()
-            sums = {i: a.counts.get(i, 0) + b.counts.get(i, 0) for i in sorted(bins)}
-            return LatencyHistogram({index: count for index, count in sums.items() if count})
+            return LatencyHistogram(_united(a.counts, b.counts))
         case _:
             raise ValueError(f"a {_kind(a)} payload cannot be added to a {_kind(b)} payload")
 
 
 def _added(a: list[_Number], b: list[_Number]) -> list[_Number]:
     return [x + y for x, y in zip(a, b, strict=True)]
+
+
+def _united(a: dict[int, int], b: dict[int, int]) -> dict[int, int]:
+    """The sum of two sparse counts, by index; what cancels is left out."""
+    sums = {i: a.get(i, 0) + b.get(i, 0) for i in sorted(a.keys() | b.keys())}
+    return {index: count for index, count in sums.items() if count}
+
+
+def _count(counts: dict[int, int], index: int, times: int) -> None:
+    """Counts into sparse counts, which keep no zeros."""
+    count = counts.get(index, 0) + times
+    if count:
+        counts[index] = count
+    else:
+        counts.pop(index, None)
 
 
 def _kind(payload: Payload) -> str:
