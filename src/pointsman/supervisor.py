@@ -41,6 +41,10 @@ class Backoff(msgspec.Struct, frozen=True):
         return full * (1.0 - draw / 2.0)
 
 
+GIVE_UP: Final = 78
+"""Exit code (EX_CONFIG) of a child that would fail the same way each time: everything stops."""
+
+
 class Child(msgspec.Struct, frozen=True):
     """One process to keep running.
 
@@ -83,10 +87,11 @@ class Supervisor:
         self._backoff = backoff or Backoff()
         self._stopping = asyncio.Event()
         self._now = asyncio.Event()
+        self._given_up = False
         self._random = random.Random()  # noqa: S311 - jitter, nothing secret
 
     async def run(self, on_ready: Callable[[], Awaitable[None]] | None = None) -> int:
-        """0 after an orderly stop, 1 where a child had to be killed.
+        """0 after an orderly stop, 1 where a child had to be killed or could never start.
 
         on_ready: called once, when every child is ready for the first time
         """
@@ -132,6 +137,11 @@ class Supervisor:
             started = time.monotonic()
             code = await self._once(slot)
             if self._stopping.is_set():
+                return
+            if code == GIVE_UP:
+                _log.error("process cannot start; stopping", process=slot.child.name)
+                self._given_up = True
+                self.stop()
                 return
             up_s = time.monotonic() - started
             slot.failures = 1 if up_s >= self._backoff.healthy_s else slot.failures + 1
@@ -197,7 +207,7 @@ class Supervisor:
                 for slot in slots:
                     _send(slot, signal.SIGKILL)
                 await self._gone(slots, 5.0, hurry=False)
-        return 1 if killed else 0
+        return 1 if killed or self._given_up else 0
 
     async def _gone(self, slots: Sequence[_Slot], limit_s: float, *, hurry: bool = True) -> bool:
         """Whether all of them ended within the limit and before a second signal."""

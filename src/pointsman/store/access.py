@@ -1,22 +1,13 @@
-"""Who may come in: admin tokens and data-plane keys, stored as digests, looked up by their id.
+"""Who may come in: admin tokens and data-plane keys, stored as digests, looked up by their id."""
 
-A secret is `<prefix>_<id>_<43 characters>` with 256 random bits; it is shown once, at creation.
-High entropy needs no slow hash: what is stored is the BLAKE2b-256 of the whole text.
-"""
-
-import hashlib
-import secrets
 from enum import StrEnum
-from typing import Final
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, insert, select, update
 
 from pointsman.domain.table import DataKey
 from pointsman.store.control_schema import admin_token, data_key
-
-TOKEN_PREFIX: Final = "pmt"  # noqa: S105 - a public prefix, for secret scanners
-KEY_PREFIX: Final = "pmk"
 
 
 class Role(StrEnum):
@@ -26,14 +17,6 @@ class Role(StrEnum):
     OPERATOR = "operator"
     VIEWER = "viewer"
     GATEWAY = "gateway"
-
-
-class Secret(msgspec.Struct, frozen=True):
-    """A fresh secret: the only moment its text exists outside its owner's hands."""
-
-    id: str
-    text: str
-    digest: str
 
 
 class Token(msgspec.Struct, frozen=True):
@@ -60,23 +43,6 @@ class KeyRow(msgspec.Struct, frozen=True):
     revoked_ms: int | None = None
 
 
-def fresh_secret(prefix: str) -> Secret:
-    key_id = secrets.token_hex(4)
-    text = f"{prefix}_{key_id}_{secrets.token_urlsafe(32)}"
-    return Secret(key_id, text, digest_of(text))
-
-
-def digest_of(text: str) -> str:
-    """Hex BLAKE2b-256 of a secret."""
-    return hashlib.blake2b(text.encode(), digest_size=32).hexdigest()
-
-
-def id_of(text: str, prefix: str) -> str:
-    """The id inside a secret; empty where the text is not of this kind."""
-    parts = text.split("_", 2)
-    return parts[1] if len(parts) == 3 and parts[0] == prefix else ""
-
-
 def add_token(connection: Connection, token: Token) -> None:
     connection.execute(insert(admin_token).values(**msgspec.to_builtins(token)))
 
@@ -84,12 +50,12 @@ def add_token(connection: Connection, token: Token) -> None:
 def find_token(connection: Connection, token_id: str) -> Token | None:
     row = connection.execute(select(admin_token).where(admin_token.c.id == token_id)).mappings()
     found = row.first()
-    return None if found is None else msgspec.convert(dict(found), Token)
+    return None if found is None else _token(dict(found))
 
 
 def tokens(connection: Connection) -> list[Token]:
     rows = connection.execute(select(admin_token).order_by(admin_token.c.created_ms)).mappings()
-    return [msgspec.convert(dict(row), Token) for row in rows]
+    return [_token(dict(row)) for row in rows]
 
 
 def revoke_token(connection: Connection, token_id: str, at_ms: int) -> bool:
@@ -133,6 +99,9 @@ def active_data_keys(connection: Connection) -> tuple[DataKey, ...]:
     )
 
 
-def _key(row: dict[str, object]) -> KeyRow:
-    permissions = str(row.pop("permissions"))
-    return msgspec.convert({**row, "permissions": tuple(permissions.split())}, KeyRow)
+def _token(row: dict[str, Any]) -> Token:
+    return Token(**{**row, "role": Role(row["role"])})
+
+
+def _key(row: dict[str, Any]) -> KeyRow:
+    return KeyRow(**{**row, "permissions": tuple(row["permissions"].split())})

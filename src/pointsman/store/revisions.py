@@ -1,5 +1,7 @@
 """Projects and their revisions: immutable, numbered without gaps, the newest one is what serves."""
 
+from typing import Any
+
 import msgspec
 from sqlalchemy import Connection, desc, func, insert, select, update
 
@@ -159,6 +161,5 @@ def remember_prepared(
         )
 
 
-def _revision(row: dict[str, object]) -> Revision:
-    blobs = str(row.pop("blobs"))
-    return msgspec.convert({**row, "blobs": tuple(blobs.split())}, Revision)
+def _revision(row: dict[str, Any]) -> Revision:
+    return Revision(**{**row, "blobs": tuple(row["blobs"].split())})

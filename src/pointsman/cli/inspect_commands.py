@@ -1,0 +1,150 @@
+"""explain, decisions, feedback, doctor, version, verify."""
+
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from pointsman.cli.output import Format, say, structured, table, warn, when
+from pointsman.cli.session import ProjectName, Session, reporting
+from pointsman.domain.errors import PointsmanError
+
+_MARKS = {"ok": "ok", "warning": "warn", "failed": "FAIL"}
+
+
+def register(app: typer.Typer) -> None:
+    for command in (explain, decisions, feedback, doctor, version, verify):
+        app.command()(command)
+
+
+def explain(
+    context: typer.Context,
+    decision: Annotated[str, typer.Argument(metavar="DECISION_ID")],
+) -> None:
+    """Say why a request was answered as it was, and make the decision again to prove it."""
+    session: Session = context.obj
+    with reporting():
+        found = session.client().get(f"/v1/decisions/{quote(decision)}:explain")
+        if structured(found, session.output):
+            return
+        say(found["sentence"])
+        say()
+        table(["", ""], ((name, value) for name, value in found["facts"].items()))
+        if found["outcomes"]:
+            table(
+                ["OUTCOME", "KIND", "VALUE", "AT", "STATE"],
+                (
+                    (row["id"], row["kind"], row["value"], when(row["at_ms"]), row["state"])
+                    for row in found["outcomes"]
+                ),
+            )
+        if found["equal"]:
+            say("recomputed from its record and its table: equal")
+        else:
+            warn(f"recomputed: not equal{': ' + found['problem'] if found['problem'] else ''}")
+            for row in found["differences"]:
+                warn(f"  {row['field']}: recorded {row['recorded']}, now {row['recomputed']}")
+            raise typer.Exit(1)
+
+
+def decisions(
+    context: typer.Context,
+    project: ProjectName,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20,
+    unit: Annotated[str, typer.Option("--unit", help="Only of this unit.")] = "",
+) -> None:
+    """List the newest decisions."""
+    session: Session = context.obj
+    with reporting():
+        found = session.client().get(
+            f"{session.project(project)}/decisions", {"limit": limit, "unit": unit}
+        )
+        if structured(found, session.output):
+            return
+        table(
+            ["ID", "AT", "UNIT", "RULE", "ASSIGNED", "SERVED", "REASON", "CLASS"],
+            (
+                (
+                    row["id"],
+                    when(row["at_ms"]),
+                    row["unit"] or "",
+                    row["rule"],
+                    row["assigned"],
+                    row["served"],
+                    row["reason"],
+                    row["predicted"],
+                )
+                for row in found["decisions"]
+            ),
+        )
+
+
+def feedback(
+    context: typer.Context,
+    feedback_id: Annotated[str, typer.Argument(metavar="FEEDBACK_ID")],
+) -> None:
+    """Say what became of a piece of feedback."""
+    session: Session = context.obj
+    with reporting():
+        found = session.client().get(f"/v1/feedback/{quote(feedback_id)}")
+        if not structured(found, session.output):
+            table(["", ""], ((key, value) for key, value in found.items()))
+
+
+def doctor(context: typer.Context) -> None:
+    """Check the installation. Exits 1 where something is broken."""
+    session: Session = context.obj
+    with reporting():
+        found = session.client().get("/v1/doctor")
+        if not structured(found, session.output):
+            table(
+                ["", "CHECK", "FOUND", "WHAT TO DO"],
+                (
+                    (_MARKS[row["state"]], row["name"], row["detail"], row["hint"])
+                    for row in found["checks"]
+                ),
+            )
+        if any(row["state"] == "failed" for row in found["checks"]):
+            raise typer.Exit(1)
+
+
+def version(context: typer.Context) -> None:
+    """Print the versions of this program and of the controller, and where its data is."""
+    from pointsman import __version__
+
+    session: Session = context.obj
+    shown: dict[str, Any] = {"pointsman": __version__, "url": session.url}
+    try:
+        shown["controller"] = session.client().get("/v1/version")
+    except PointsmanError as error:
+        shown["controller"] = None
+        shown["problem"] = error.message
+    if structured(shown, session.output):
+        return
+    say(f"pointsman {__version__}")
+    if shown["controller"] is None:
+        say(f"controller: {shown['problem']}")
+        return
+    table(["", ""], ((key, value) for key, value in shown["controller"].items()))
+
+
+def verify(
+    context: typer.Context,
+    data: Annotated[
+        Path, typer.Option("--data", envvar="POINTSMAN_DATA", help="Data directory.")
+    ] = Path("pointsman-data"),
+) -> None:
+    """Check journal and audit log against their own hashes, offline. Exits 1 where they differ."""
+    session: Session = context.obj
+    with reporting():
+        from pointsman.wiring import offline
+
+        found = offline.verify_all(data)
+        if not structured(found, session.output):
+            for line in found["lines"]:
+                say(line)
+        if not found["ok"]:
+            if session.output is Format.TABLE:
+                warn("not everything is as it was written")
+            raise typer.Exit(1)

@@ -1,0 +1,160 @@
+"""serve, gateway, controller: the processes themselves."""
+
+# ruff: noqa: FBT002, PLR0913, PLR0917 - a parameter of a command is an option of it
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pointsman.cli.session import Session, reporting
+from pointsman.domain.errors import Kind, PointsmanError
+
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", help="Data directory.  [env: POINTSMAN_DATA; default: pointsman-data]"),
+]
+Host = Annotated[str | None, typer.Option("--host", help="Address of the data plane.")]
+Port = Annotated[int | None, typer.Option("--port", help="Its port, 0 = a free one. [8700]")]
+AdminHost = Annotated[str | None, typer.Option("--admin-host", help="Address of the admin API.")]
+AdminPort = Annotated[int | None, typer.Option("--admin-port", help="Its port. [8701]")]
+Workers = Annotated[int | None, typer.Option("--workers", help="Gateway processes. [one a CPU]")]
+Registries = Annotated[
+    list[str] | None, typer.Option("--registry", help="NAME=URL of an MLflow server; repeatable.")
+]
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option("--trust-registry", help="NAME whose models may bring code along; repeatable."),
+]
+Webhooks = Annotated[
+    list[str] | None,
+    typer.Option("--webhook-secret", help="NAME=SECRET that the registry signs with; repeatable."),
+]
+Roots = Annotated[
+    list[Path] | None,
+    typer.Option("--allow-local", help="Directory models may be named by path in; repeatable."),
+]
+HostNames = Annotated[
+    list[str] | None,
+    typer.Option("--admin-host-name", help="Name the admin API is addressed by; repeatable."),
+]
+Insecure = Annotated[
+    bool, typer.Option("--insecure", help="Beyond loopback without keys and without TLS.")
+]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning, error.")]
+
+
+def register(app: typer.Typer) -> None:
+    for command in (serve, gateway, controller):
+        app.command()(command)
+
+
+def serve(
+    data: Data = None,
+    host: Host = None,
+    port: Port = None,
+    admin_host: AdminHost = None,
+    admin_port: AdminPort = None,
+    workers: Workers = None,
+    registry: Registries = None,
+    trust_registry: Trusted = None,
+    webhook_secret: Webhooks = None,
+    allow_local: Roots = None,
+    admin_host_name: HostNames = None,
+    insecure: Insecure = False,
+    log_level: LogLevel = None,
+) -> None:
+    """Run everything on this machine: gateway workers, model runner, controller."""
+    with reporting():
+        from pointsman.wiring import serving, settings
+
+        wanted = settings.load(
+            data=data,
+            host=host,
+            port=port,
+            admin_host=admin_host,
+            admin_port=admin_port,
+            workers=workers,
+            registries=registry,
+            trusted=_plain(trust_registry),
+            webhook_secrets=webhook_secret,
+            local_roots=allow_local,
+            admin_host_names=_plain(admin_host_name),
+            insecure=insecure or None,
+            log_level=log_level,
+        )
+        raise typer.Exit(serving.serve(wanted))
+
+
+def gateway(
+    context: typer.Context,
+    admin_url: Annotated[str, typer.Option("--admin-url", envvar="POINTSMAN_ADMIN_URL")] = "",
+    gateway_token: Annotated[
+        str, typer.Option("--gateway-token", envvar="POINTSMAN_GATEWAY_TOKEN")
+    ] = "",
+    data: Data = None,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    insecure: Insecure = False,
+    log_level: LogLevel = None,
+) -> None:
+    """Run gateway workers and a model runner, for a controller elsewhere."""
+    with reporting():
+        from pointsman.wiring import serving, settings
+
+        session: Session = context.obj
+        wanted = settings.load(
+            data=data,
+            host=host,
+            port=port,
+            workers=workers,
+            insecure=insecure or None,
+            log_level=log_level,
+            admin_url=admin_url or session.url,
+            gateway_token=gateway_token or session.token,
+        )
+        raise typer.Exit(serving.gateway(wanted))
+
+
+def controller(
+    data: Data = None,
+    admin_host: AdminHost = None,
+    admin_port: AdminPort = None,
+    registry: Registries = None,
+    trust_registry: Trusted = None,
+    webhook_secret: Webhooks = None,
+    allow_local: Roots = None,
+    admin_host_name: HostNames = None,
+    insecure: Insecure = False,
+    log_level: LogLevel = None,
+) -> None:
+    """Run the controller alone: admin API, ingester, registry watch."""
+    with reporting():
+        from pointsman.wiring import control, settings
+
+        given: dict[str, Any] = {
+            "data": data,
+            "admin_host": admin_host,
+            "admin_port": admin_port,
+            "registries": registry,
+            "trusted": _plain(trust_registry),
+            "webhook_secrets": webhook_secret,
+            "local_roots": allow_local,
+            "admin_host_names": _plain(admin_host_name),
+            "insecure": insecure or None,
+            "log_level": log_level,
+        }
+        wanted = settings.load(**given)
+        if not settings.is_loopback(wanted.admin_host) and not wanted.insecure:
+            raise PointsmanError(
+                Kind.FORBIDDEN,
+                f"--admin-host {wanted.admin_host}: reached beyond this machine, without TLS",
+                hint="keep it on loopback behind a proxy with TLS, or say --insecure",
+            )
+        control.run(wanted)
+
+
+def _plain(values: list[str] | None) -> list[str] | None:
+    """Nothing said is None, so that the environment is heard."""
+    return values or None

@@ -1,0 +1,269 @@
+"""Alias moves in the registry: proposed to people, or followed, as each variant says.
+
+Tables hold pinned versions, so nothing a registry does changes what is served by itself. Following
+goes the same way as applying: resolved, prepared, proved, checked, and only then published.
+"""
+
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from pointsman.controller import state
+from pointsman.controller.candidate import Resolve
+from pointsman.controller.ledger import Ledger
+from pointsman.controller.projects import Intent, Outcome, Projects
+from pointsman.controller.state import Pin
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.ports import ModelVersion
+from pointsman.spec import canonical
+from pointsman.store import proposals, revisions
+from pointsman.store.audit import Entry
+from pointsman.store.proposals import Proposal, Watched
+from pointsman.store.revisions import Revision
+
+_log = structlog.get_logger(__name__)
+_ACTOR: Final = "pointsman"
+_FINAL: Final = frozenset({Kind.INVALID, Kind.FORBIDDEN, Kind.NOT_AVAILABLE_YET})
+"""Kinds that say something of the version itself: asking again would change nothing."""
+_RETRY_S: Final = 30.0
+
+Moved = dict[str, ModelVersion]
+
+
+class Aliases:
+    """Looks at the registry, and settles what it finds. Blocking; one look at a time."""
+
+    def __init__(self, ledger: Ledger, projects: Projects, resolve: Resolve) -> None:
+        self._ledger = ledger
+        self._projects = projects
+        self._resolve = resolve
+        self._retry_at: defaultdict[str, float] = defaultdict(float)
+
+    def look(self) -> None:
+        """One look at every reference of every project."""
+        with self._ledger.reading() as connection:
+            active = revisions.active(connection)
+            before = proposals.watched(connection)
+        pins = {revision.project: state.decode(revision.state).pins for revision in active}
+        asked = {pin.asked: pin for own in pins.values() for pin in own.values() if _moves(pin)}
+        seen = {reference: self._sight(pin, before) for reference, pin in asked.items()}
+        for revision in active:
+            moved = {
+                variant: version
+                for variant, pin in pins[revision.project].items()
+                if (version := seen.get(pin.asked)) is not None
+            }
+            if moved:
+                self._settle(revision, pins[revision.project], moved)
+
+    def proposals(self, name: str, only: str = "") -> list[Proposal]:
+        """The newest first. only: a state, empty = all"""
+        with self._ledger.reading() as connection:
+            return proposals.of_project(connection, name, only)
+
+    def accept(self, name: str, proposal_id: str, intent: Intent) -> Outcome:
+        """The project with the proposed version, prepared and proved.
+
+        Raises PointsmanError: NOT_FOUND, CONFLICT where it is settled, INVALID where the version
+        cannot be served (the proposal stays open).
+        """
+        found = self._open(name, proposal_id)
+        version = self._resolve(found.to_source)
+        outcome = self._projects.repin(name, {found.variant: version}, "accept", intent)
+        self._close(found, "accepted", "", intent.actor)
+        return outcome
+
+    def dismiss(self, name: str, proposal_id: str, intent: Intent) -> Proposal:
+        """Leaves the version that serves; the same move is not proposed again."""
+        found = self._open(name, proposal_id)
+        self._close(found, "dismissed", intent.reason, intent.actor)
+        return msgspec.structs.replace(found, state="dismissed", note=intent.reason)
+
+    def _sight(self, pin: Pin, before: Mapping[str, Watched]) -> ModelVersion | None:
+        """What a reference points to now; None where the registry cannot say."""
+        last = before.get(pin.asked)
+        try:
+            version = self._resolve(pin.asked)
+        except PointsmanError as error:
+            if last is None or last.error != error.message:
+                _log.warning("registry", reference=pin.asked, error=error.message)
+                source = last.source if last else pin.source
+                self._remember(Watched(pin.asked, pin.registry, source, self._now(), error.message))
+            return None
+        if last is None or last.source != version.uri or last.error:
+            self._remember(Watched(pin.asked, pin.registry, version.uri, self._now(), ""))
+        return version
+
+    def _settle(self, revision: Revision, pins: Mapping[str, Pin], seen: Moved) -> None:
+        """Proposes or follows what moved; closes proposals that are no longer true."""
+        project = canonical.parse(revision.spec)
+        follow: Moved = {}
+        for variant, version in seen.items():
+            with self._ledger.reading() as connection:
+                last = proposals.latest(connection, revision.project, variant)
+            if version.uri == pins[variant].source:
+                if last is not None and last.state == "open":
+                    self._close(last, "superseded", "the alias moved back", _ACTOR)
+                continue
+            if last is not None and last.to_source == version.uri and _stands(last, revision):
+                continue
+            wanted = project.spec.on_alias_move(variant)
+            if wanted == "follow" and not self._undone(revision, variant, version):
+                follow[variant] = version
+            else:
+                self._propose(revision, pins[variant], variant, version)
+        if follow:
+            self._follow(revision, pins, follow)
+
+    def _undone(self, revision: Revision, variant: str, version: ModelVersion) -> bool:
+        """Whether people went back from this very version: then it is proposed, never followed."""
+        with self._ledger.reading() as connection:
+            known = {
+                found.number: found
+                for found in revisions.history(connection, revision.project, limit=200)
+            }
+        left = (known.get(found.parent) for found in known.values() if found.cause == "undo")
+        return any(
+            (pin := state.decode(found.state).pins.get(variant)) is not None
+            and pin.source == version.uri
+            for found in left
+            if found is not None
+        )
+
+    def _follow(self, revision: Revision, pins: Mapping[str, Pin], moved: Moved) -> None:
+        """All that moved in one revision; where that cannot be, each by itself."""
+        key = "|".join([revision.project, *sorted(version.uri for version in moved.values())])
+        if time.monotonic() < self._retry_at[key]:
+            return
+        name = revision.project
+        what = ", ".join(f"{variant} to {version.uri}" for variant, version in moved.items())
+        try:
+            self._projects.repin(name, moved, "follow", Intent(_ACTOR, f"alias moved: {what}"))
+        except PointsmanError as error:
+            if error.kind in _FINAL and len(moved) > 1:
+                for variant, version in moved.items():
+                    self._follow(self._projects.current(name), pins, {variant: version})
+            elif error.kind in _FINAL:
+                for variant, version in moved.items():
+                    self._refuse(revision, pins[variant], (variant, version), error)
+            else:
+                self._retry_at[key] = time.monotonic() + _RETRY_S
+                _log.warning("not followed", project=name, moved=what, error=error.message)
+
+    def _propose(self, revision: Revision, pin: Pin, variant: str, version: ModelVersion) -> None:
+        sentence = (
+            f"{revision.project}: {pin.asked} moved from version {pin.version} to "
+            f"{version.version}; proposed for {variant}"
+        )
+        new = self._proposal(revision, pin, (variant, version), "open")
+        self._write(revision.project, "propose", sentence, new)
+
+    def _refuse(
+        self,
+        revision: Revision,
+        pin: Pin,
+        target: tuple[str, ModelVersion],
+        error: PointsmanError,
+    ) -> None:
+        variant, version = target
+        why = "; ".join(violation.message for violation in error.violations) or error.message
+        sentence = (
+            f"{revision.project}: {variant} stays at version {pin.version}: version "
+            f"{version.version} cannot be served: {why}"
+        )
+        new = self._proposal(revision, pin, target, "refused", why)
+        self._write(revision.project, "refuse", sentence, new)
+
+    def _proposal(
+        self,
+        revision: Revision,
+        pin: Pin,
+        target: tuple[str, ModelVersion],
+        standing: str,
+        note: str = "",
+    ) -> Proposal:
+        variant, version = target
+        return Proposal(
+            id=uuid.uuid4().hex[:12],
+            project=revision.project,
+            variant=variant,
+            asked=pin.asked,
+            from_source=pin.source,
+            to_source=version.uri,
+            from_version=pin.version,
+            to_version=version.version,
+            state=standing,
+            note=note,
+            at_ms=self._now(),
+        )
+
+    def _write(self, name: str, action: str, sentence: str, new: Proposal) -> None:
+        _log.info(action, sentence=sentence)
+        entry = Entry(
+            actor=_ACTOR,
+            tenant=name.partition("/")[0],
+            target=name,
+            action=action,
+            sentence=sentence,
+            payload={"proposal": new.id, "variant": new.variant, "to": new.to_source},
+        )
+        self._ledger.note(entry, lambda connection: proposals.add(connection, new))
+
+    def _open(self, name: str, proposal_id: str) -> Proposal:
+        with self._ledger.reading() as connection:
+            found = proposals.find(connection, proposal_id)
+        if found is None or found.project != name:
+            raise PointsmanError(
+                Kind.NOT_FOUND,
+                f"{name} has no proposal {proposal_id[:40]!r}",
+                hint="`pointsman proposals list` shows which there are",
+            )
+        if found.state != "open":
+            raise PointsmanError(
+                Kind.CONFLICT, f"proposal {found.id} is {found.state} since {found.decided_ms} ms"
+            )
+        return found
+
+    def _close(self, found: Proposal, standing: str, note: str, actor: str) -> None:
+        settled = msgspec.structs.replace(
+            found, state=standing, note=note, decided_ms=self._now(), decided_by=actor
+        )
+        entry = Entry(
+            actor=actor,
+            tenant=found.project.partition("/")[0],
+            target=found.project,
+            action=f"proposal.{standing}",
+            sentence=f"{found.project}: proposal of {found.to_source} for {found.variant} "
+            f"{standing}" + (f" ({note})" if note else ""),
+            payload={"proposal": found.id, "note": note},
+        )
+
+        def settle(connection: Connection) -> None:
+            proposals.settle(connection, found.id, settled)
+
+        self._ledger.note(entry, settle)
+
+    def _remember(self, sight: Watched) -> None:
+        with self._ledger.writing() as connection:
+            proposals.seen(connection, sight)
+
+    def _now(self) -> int:
+        return self._ledger.now_ms()
+
+
+def _moves(pin: Pin) -> bool:
+    """Whether a reference can point elsewhere tomorrow (`@alias`), or is a version already."""
+    return pin.asked != pin.source
+
+
+def _stands(last: Proposal, revision: Revision) -> bool:
+    """Whether this very move has been dealt with since the revision that serves was made."""
+    if last.state in ("open", "dismissed"):
+        return True
+    return last.state == "refused" and last.at_ms >= revision.at_ms

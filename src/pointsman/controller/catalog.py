@@ -1,0 +1,65 @@
+"""What the ingester has to know of the table that decided: its classes, horizons and slices."""
+
+import msgspec
+from sqlalchemy import select
+
+from pointsman.controller.join import IngestProject
+from pointsman.controller.ledger import Ledger
+from pointsman.domain.errors import PointsmanError
+from pointsman.domain.table import ProjectTable
+from pointsman.runtime.blobs import BlobStore
+from pointsman.spec import canonical
+from pointsman.spec.models import ClassifierMetric, DecisionMetric, Project
+from pointsman.store.control_schema import revision
+
+
+class Catalog:
+    """Looks tables up by the digest that records carry. Every table ever published is kept."""
+
+    def __init__(self, ledger: Ledger, blobs: BlobStore) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._known: dict[tuple[str, str], IngestProject] = {}
+
+    def lookup(self, project: str, digest: str) -> IngestProject | None:
+        """What the table of that digest declares; None for one that is not known here."""
+        key = (project, digest)
+        if key not in self._known:
+            found = self._read(project, digest)
+            if found is None:
+                return None
+            self._known[key] = found
+        return self._known[key]
+
+    def _read(self, project: str, digest: str) -> IngestProject | None:
+        with self._ledger.reading() as connection:
+            spec = connection.execute(
+                select(revision.c.spec)
+                .where(revision.c.project == project, revision.c.table_digest == digest)
+                .limit(1)
+            ).scalar()
+        if spec is None:
+            return None
+        try:
+            table = msgspec.json.decode(self._blobs.read(digest), type=ProjectTable)
+        except (PointsmanError, msgspec.DecodeError):
+            return None
+        return described(canonical.parse(spec), table)
+
+
+def described(project: Project, table: ProjectTable) -> IngestProject:
+    """What a spec and its table say about outcomes."""
+    outcomes = project.spec.outcomes
+    slices = {
+        name: None
+        for metric in project.spec.metrics.values()
+        if isinstance(metric, ClassifierMetric | DecisionMetric)
+        for name in metric.slices
+    }
+    return IngestProject(
+        classes=table.classes,
+        positive=table.positive,
+        label_horizon_ms=outcomes.label.horizon if outcomes.label else None,
+        reward_horizon_ms=outcomes.reward.horizon if outcomes.reward else None,
+        slices=tuple(slices),
+    )

@@ -1,0 +1,80 @@
+"""The outermost layer of the admin API: who may address us, from which page, how much at once."""
+
+from collections.abc import Collection
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pointsman.controller import problem
+from pointsman.domain.errors import Kind, PointsmanError
+
+BODY_BYTES: Final = 1 << 20
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+class Edge:
+    """Refuses foreign Host and Origin headers (DNS rebinding, cross-site requests) and big bodies.
+
+    hosts: names this API may be addressed by, without port, besides the loopback ones
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str] = ()) -> None:
+        self._app = app
+        self._hosts = LOOPBACK | {host.lower() for host in hosts}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
+        error = self._refusal(headers)
+        if error is not None:
+            await problem.answer(error)(scope, receive, send)
+            return
+        await self._app(scope, _bounded(receive), send)
+
+    def _refusal(self, headers: dict[str, bytes]) -> PointsmanError | None:
+        host = _bare(headers.get("host", b"").decode("latin-1"))
+        if host not in self._hosts:
+            return PointsmanError(
+                Kind.FORBIDDEN,
+                f"this API is not addressed as {host[:80]!r}",
+                hint="name the host with --admin-host-name when the API is reached by that name",
+            )
+        origin = headers.get("origin", b"").decode("latin-1")
+        foreign = bool(origin) and _bare(origin.partition("://")[2]) not in self._hosts
+        if foreign or headers.get("sec-fetch-site", b"") == b"cross-site":
+            return PointsmanError(
+                Kind.FORBIDDEN, "requests from pages of another origin are not answered"
+            )
+        length = headers.get("content-length", b"0")
+        if length.isdigit() and int(length) > BODY_BYTES:
+            return _too_large()
+        return None
+
+
+def _bounded(receive: Receive) -> Receive:
+    """`receive`, which ends in an error once more than the limit came in (chunked bodies)."""
+    taken = 0
+
+    async def counting() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > BODY_BYTES:
+            raise _too_large()
+        return message
+
+    return counting
+
+
+def _too_large() -> PointsmanError:
+    return PointsmanError(Kind.TOO_LARGE, f"the body is larger than {BODY_BYTES} bytes")
+
+
+def _bare(host: str) -> str:
+    """A Host header's name without port, lower case; IPv6 keeps its brackets."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]

@@ -1,0 +1,137 @@
+"""Why a request was answered as it was: its record, its table, and the decision made again."""
+
+from typing import Any
+
+import msgspec
+
+from pointsman.controller.ledger import Ledger
+from pointsman.decide import replay, table
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.records import DecisionRecord
+from pointsman.domain.table import ProjectTable
+from pointsman.runtime.blobs import BlobStore
+from pointsman.store import overview
+from pointsman.store.rows import Piece
+
+_REASONS = {
+    "RULE": "rule {rule} sends it there",
+    "SPLIT": "rule {rule} splits, and the unit's bucket {bucket} of 2^32 is {assigned}'s",
+    "PINNED": "the caller pinned {pin}",
+    "HOLDOUT": "the unit is held out of the experiments of rule {rule}",
+    "KILLED": "a kill switch was set",
+    "DEFAULT": "no rule could be applied",
+    "BANDIT": "the bandit of rule {rule} drew it",
+    "ENSEMBLE": "rule {rule} combines several variants",
+    "FALLBACK": "it stands by for another variant",
+}
+
+
+class Explanations:
+    """Explains decisions, and finds what became of feedback. Blocking."""
+
+    def __init__(self, ledger: Ledger, blobs: BlobStore) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+
+    def record(self, decision_id: str) -> DecisionRecord:
+        """The decision's record. Raises PointsmanError(NOT_FOUND)."""
+        with self._ledger.reading() as connection:
+            found = overview.find_decision(connection, decision_id)
+        if found is None:
+            raise PointsmanError(
+                Kind.NOT_FOUND,
+                f"no decision {decision_id[:80]!r} is stored",
+                hint="it is read from the journal within about a second, and kept as long as the "
+                "project's retention says",
+            )
+        return found
+
+    def explain(self, record: DecisionRecord) -> dict[str, Any]:
+        """The decision in words and facts, and whether it comes out the same when made again."""
+        differences: list[replay.Difference] = []
+        problem = ""
+        try:
+            blob = self._blobs.read(record.digest)
+            project = table.load(msgspec.json.decode(blob, type=ProjectTable))
+            differences = replay.replay(project, record)
+        except (PointsmanError, msgspec.DecodeError) as error:
+            problem = f"the table {record.digest[:16]} cannot be read: {error}"
+        with self._ledger.reading() as connection:
+            pieces = overview.feedback_about(connection, record.id)
+            watching = overview.shadows(connection, record.id)
+            held = overview.outcomes(connection, record.id)
+        return {
+            "decision_id": record.id,
+            "sentence": sentence(record),
+            "equal": not differences and not problem,
+            "problem": problem,
+            "differences": [msgspec.to_builtins(difference) for difference in differences],
+            "facts": facts(record),
+            "record": shown(record),
+            "outcomes": [_piece(piece) for piece in pieces],
+            "held": held,
+            "shadows": [msgspec.structs.asdict(shadow) for shadow in watching],
+        }
+
+    def decisions(self, name: str, limit: int, unit: str) -> list[dict[str, Any]]:
+        """The newest decisions of a project."""
+        with self._ledger.reading() as connection:
+            found = overview.newest_decisions(connection, name, limit, unit)
+        return [shown(record) for record in found]
+
+    def feedback(self, feedback_id: str, tenant: str = "") -> dict[str, Any] | None:
+        """What became of a piece of feedback; None while nothing is known of it."""
+        with self._ledger.reading() as connection:
+            found = overview.find_feedback(connection, feedback_id, tenant)
+        return _piece(found[0]) if found else None
+
+
+def sentence(record: DecisionRecord) -> str:
+    """Who answered, and why, for people."""
+    values = {**msgspec.structs.asdict(record), "rule": record.rule or "(none)"}
+    why = _REASONS.get(record.reason, record.reason).format(**values)
+    who = record.unit if record.unit is not None else "a request without a unit"
+    text = (
+        f"{record.assigned} was assigned to {who} with probability {record.propensity:.6g}: {why}"
+    )
+    if record.served != record.assigned:
+        text += f"; {record.served or 'nobody'} answered instead"
+    if record.error:
+        text += f" ({record.error})"
+    return text
+
+
+def facts(record: DecisionRecord) -> dict[str, Any]:
+    """The record as lines for people."""
+    names = ", ".join(f"{name} {share:.6g}" for name, share in record.propensities)
+    return {
+        "project": record.project,
+        "unit": record.unit or "",
+        "context": ", ".join(f"{name}={value}" for name, value in record.context.items()),
+        "rule": f"{record.rule} (epoch {record.epoch})" if record.rule else "",
+        "bucket": "" if record.bucket < 0 else record.bucket,
+        "assigned": record.assigned,
+        "served": f"{record.served}:{record.version}" if record.served else "",
+        "reason": record.reason,
+        "propensities": names,
+        "probabilities": ", ".join(f"{value:.6g}" for value in record.probabilities),
+        "class": record.predicted,
+        "action": record.action,
+        "latency": f"{record.latency_us} us",
+        "table": f"version {record.table}, {record.digest[:16]}",
+        "live": ", ".join(record.live),
+    }
+
+
+def shown(record: DecisionRecord) -> dict[str, Any]:
+    """The record as JSON values; numbers JSON cannot hold exactly are strings."""
+    body: dict[str, Any] = msgspec.structs.asdict(record)
+    del body["features"]
+    body["unit_hash"] = str(record.unit_hash)
+    return body
+
+
+def _piece(piece: Piece) -> dict[str, Any]:
+    body: dict[str, Any] = msgspec.structs.asdict(piece)
+    del body["row"]
+    return body

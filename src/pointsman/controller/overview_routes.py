@@ -1,0 +1,81 @@
+"""Reading over HTTP: projects at a glance, status, history, decisions and their explanations."""
+
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+
+from pointsman.controller.explanation import Explanations, shown
+from pointsman.controller.permissions import Permission, Route, caller
+from pointsman.controller.projects import Projects
+from pointsman.controller.status import Statuses
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.names import qualified
+from pointsman.domain.records import DecisionRecord
+
+_ROOT = "/v1/tenants/{tenant}/projects/{project}"
+Limit = Annotated[int, Query(ge=1, le=1000)]
+
+
+class OverviewRoutes:
+    """What changes nothing."""
+
+    def __init__(self, statuses: Statuses, explanations: Explanations, projects: Projects) -> None:
+        self._statuses = statuses
+        self._explanations = explanations
+        self._projects = projects
+
+    def routes(self) -> list[Route]:
+        read = Permission.READ
+        return [
+            Route("GET", "/v1/projects", read, self.list_projects),
+            Route("GET", _ROOT + "/status", read, self.status),
+            Route("GET", _ROOT + "/history", read, self.history),
+            Route("GET", _ROOT + "/decisions", read, self.decisions),
+            Route("GET", "/v1/decisions/{decision_id:path}:explain", read, self.explain),
+            Route("GET", "/v1/decisions/{decision_id:path}", read, self.decision),
+            Route("GET", "/v1/feedback/{feedback_id:path}", read, self.feedback),
+        ]
+
+    def list_projects(self, request: Request, tenant: str = "") -> dict[str, Any]:
+        who = caller(request)
+        if tenant and not who.may_touch(tenant):
+            raise PointsmanError(Kind.NOT_FOUND, f"no tenant {tenant!r}")
+        return {"projects": self._statuses.overview(tenant or who.tenant)}
+
+    def status(
+        self, tenant: str, project: str, since_ms: Annotated[int, Query(ge=0)] = 0
+    ) -> dict[str, Any]:
+        return self._statuses.status(qualified(tenant, project), since_ms)
+
+    def history(self, tenant: str, project: str, limit: Limit = 100) -> dict[str, Any]:
+        name = qualified(tenant, project)
+        self._projects.revision(name, 1)
+        return self._statuses.history(name, limit)
+
+    def decisions(
+        self, tenant: str, project: str, limit: Limit = 20, unit: str = ""
+    ) -> dict[str, Any]:
+        name = qualified(tenant, project)
+        return {"decisions": self._explanations.decisions(name, limit, unit)}
+
+    def explain(self, request: Request, decision_id: str) -> dict[str, Any]:
+        return self._explanations.explain(self._record(request, decision_id))
+
+    def decision(self, request: Request, decision_id: str) -> dict[str, Any]:
+        return shown(self._record(request, decision_id))
+
+    def feedback(self, request: Request, feedback_id: str) -> dict[str, Any]:
+        found = self._explanations.feedback(feedback_id, caller(request).tenant)
+        if found is None:
+            raise PointsmanError(
+                Kind.NOT_FOUND,
+                f"no feedback {feedback_id[:80]!r} has been read yet",
+                hint="feedback is joined about a second after it is acknowledged",
+            )
+        return found
+
+    def _record(self, request: Request, decision_id: str) -> DecisionRecord:
+        record = self._explanations.record(decision_id)
+        if not caller(request).may_touch(record.project.partition("/")[0]):
+            raise PointsmanError(Kind.NOT_FOUND, f"no decision {decision_id[:80]!r} is stored")
+        return record

@@ -1,0 +1,116 @@
+"""The controller as a process: the admin API, the ingester and the look at the registry."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+
+from pointsman.controller.feed import Feed
+
+_log = structlog.get_logger(__name__)
+_MOST_WAIT_S: Final = 30.0
+
+
+class Loop:
+    """Runs `work` again and again in a thread of its own, every `every_s` and when nudged.
+
+    An error is logged, and the next turn comes later and later; it never ends the loop.
+    """
+
+    def __init__(self, name: str, work: Callable[[], object], every_s: float) -> None:
+        self.name = name
+        self._work = work
+        self._every_s = every_s
+        self._wake = threading.Event()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.failing = ""
+        self.turns = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def nudge(self) -> None:
+        """The next turn at once."""
+        self._wake.set()
+
+    def stop(self, wait_s: float = 10.0) -> None:
+        self._stopped.set()
+        self._wake.set()
+        self._thread.join(wait_s)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopped.is_set():
+            started = time.monotonic()
+            try:
+                self._work()
+                failures, self.failing = 0, ""
+            except Exception as error:  # noqa: BLE001 - whatever it is, serving goes on
+                failures += 1
+                self.failing = f"{type(error).__name__}: {error}"
+                _log.exception("background work failed", work=self.name, failures=failures)
+            self.turns += 1
+            pause_s = min(_MOST_WAIT_S, self._every_s * 2 ** min(failures, 8))
+            self._wake.wait(max(0.0, pause_s - (time.monotonic() - started)))
+            self._wake.clear()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which on its way out lets waiting gateways go at once."""
+
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._feed.close()
+        super().handle_exit(sig, frame)
+
+
+async def serve(app: ASGIApp, listener: socket.socket, feed: Feed, loops: list[Loop]) -> None:
+    """Serves until SIGTERM or SIGINT; then ends what is under way, and the loops."""
+    feed.bind(asyncio.get_running_loop())
+    config = uvicorn.Config(
+        app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+    )
+    for loop in loops:
+        loop.start()
+    try:
+        await _Server(config, feed).serve(sockets=[listener])
+    finally:
+        for loop in loops:
+            await asyncio.to_thread(loop.stop)
+
+
+def listen(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket. Port 0 takes a free one. Raises OSError.
+
+    shared: a parent holds the port for us (SO_REUSEPORT), so that nobody takes it while we restart
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,325 @@
+"""What people do to projects: plan, apply, undo, delete. Each answers with what came of it."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+
+import msgspec
+
+from pointsman.controller import state
+from pointsman.controller.candidate import Base, Candidate, Workshop
+from pointsman.controller.changes import Declared, Difference, difference
+from pointsman.controller.ledger import Ledger
+from pointsman.controller.state import Pin, Serving
+from pointsman.decide.compile import ProjectState, restored
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.names import qualified
+from pointsman.domain.table import ProjectTable, digest, encode
+from pointsman.ports import ModelVersion
+from pointsman.runtime.blobs import BlobStore
+from pointsman.spec import canonical
+from pointsman.spec.models import Project
+from pointsman.store import revisions
+from pointsman.store.audit import Entry
+from pointsman.store.revisions import Revision
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """Who wants a change, why, and on top of which revision.
+
+    parent: the revision the change was made to; None = whatever stands (only for changes that
+    were not made from a revision somebody looked at)
+    """
+
+    actor: str
+    reason: str = ""
+    parent: int | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a change came to.
+
+    number: of the revision that now serves; changed: whether it is a new one
+    table: version of the manifest that carries it, 0 where nothing changed
+    """
+
+    project: str
+    number: int
+    digest: str
+    changed: bool
+    difference: Difference
+    sentence: str
+    table: int = 0
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """What `apply` would do. pins: the version behind each model reference, by variant."""
+
+    project: str
+    number: int
+    digest: str
+    difference: Difference
+    pins: dict[str, str]
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.difference.changes)
+
+
+class Projects:
+    """The projects and their revisions. Blocking; safe to use from several threads."""
+
+    def __init__(self, ledger: Ledger, workshop: Workshop, blobs: BlobStore) -> None:
+        self._ledger = ledger
+        self._workshop = workshop
+        self._blobs = blobs
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def current(self, name: str) -> Revision:
+        """What `tenant/project` serves from. Raises PointsmanError(NOT_FOUND)."""
+        with self._ledger.reading() as connection:
+            found = revisions.current(connection, name)
+        if found is None:
+            raise PointsmanError(
+                Kind.NOT_FOUND, f"no project {name}", hint="`pointsman list` shows what there is"
+            )
+        return found
+
+    def revision(self, name: str, number: int) -> Revision:
+        """One revision, serving or not. Raises PointsmanError(NOT_FOUND)."""
+        with self._ledger.reading() as connection:
+            found = revisions.get(connection, name, number)
+        if found is None:
+            raise PointsmanError(
+                Kind.NOT_FOUND,
+                f"{name} has no revision {number}",
+                hint="`pointsman history` shows which there are",
+            )
+        return found
+
+    def table(self, revision: Revision) -> ProjectTable:
+        """The table a revision was compiled to."""
+        return msgspec.json.decode(self._blobs.read(revision.table_digest), type=ProjectTable)
+
+    def declared(self, revision: Revision) -> Declared:
+        return Declared(canonical.parse(revision.spec), self.table(revision))
+
+    def compare(self, name: str, before: int, after: int) -> Difference:
+        """What differs between two revisions."""
+        return difference(
+            self.declared(self.revision(name, before)), self.declared(self.revision(name, after))
+        )
+
+    def plan(self, project: Project) -> Planned:
+        """What applying this would change. Asks the registry, prepares and changes nothing."""
+        name = qualified(project.tenant, project.name)
+        last = self._last(name)
+        serving = last if last is not None and last.cause != "delete" else None
+        revision_id = canonical.revision(project)
+        number = 0 if last is None else last.number
+        if serving is not None and serving.digest == revision_id:
+            pins = {variant: pin.source for variant, pin in _serving(serving).pins.items()}
+            return Planned(name, number, revision_id, difference(None, None), pins)
+        base = self._base(last)
+        resolution = self._workshop.resolve(project, base.pins, {})
+        before = None if serving is None else self.declared(serving)
+        preview = self._workshop.preview(project, resolution, base)
+        pins = {variant: version.uri for variant, version in resolution.by_variant.items()}
+        return Planned(
+            name, number, revision_id, difference(before, Declared(project, preview)), pins
+        )
+
+    def apply(self, project: Project, intent: Intent) -> Outcome:
+        """Makes the project what is declared; prepared and proved first, then published at once."""
+        name = qualified(project.tenant, project.name)
+        revision_id = canonical.revision(project)
+        with self._locks[name]:
+            last = self._last(name)
+            _check_parent(name, last, intent)
+            if last is not None and last.cause != "delete" and last.digest == revision_id:
+                sentence = f"{name}: nothing to change, revision {last.number} is the same"
+                return Outcome(
+                    name, last.number, revision_id, False, difference(None, None), sentence
+                )
+            base = self._base(last)
+            resolution = self._workshop.resolve(project, base.pins, {})
+            candidate = self._workshop.build(project, resolution, base)
+            return self._commit(last, candidate, "apply", intent)
+
+    def repin(
+        self, name: str, moved: Mapping[str, ModelVersion], cause: str, intent: Intent
+    ) -> Outcome:
+        """The project with some variants at other versions; declared content stays as it is.
+
+        The input schema stays too: clients were told of it. Raises PointsmanError(INVALID) where a
+        new version does not fit it.
+        """
+        with self._locks[name]:
+            last = self.current(name)
+            _check_parent(name, last, intent)
+            base = self._base(last)
+            project = canonical.parse(last.spec)
+            resolution = self._workshop.resolve(project, base.pins, moved)
+            kept = msgspec.structs.replace(resolution, signature=None)
+            candidate = self._workshop.build(project, kept, base)
+            return self._commit(last, candidate, cause, intent)
+
+    def undo(self, name: str, to: int | None, intent: Intent) -> Outcome:
+        """An earlier revision again, under a new number: its spec, versions and allocation.
+
+        Immediate: no registry, no preparation. to: None = the one before the present one
+        """
+        with self._locks[name]:
+            last = self._last(name)
+            if last is None:
+                raise PointsmanError(Kind.NOT_FOUND, f"no project {name}")
+            _check_parent(name, last, intent)
+            target = self._undo_target(last, to)
+            earlier = self.table(target)
+            state_now = restored(self._base(last).state, earlier)
+            candidate = self._workshop.compiled(
+                canonical.parse(target.spec), state_now, _serving(target).pins
+            )
+            return self._commit(last, candidate, "undo", intent, restores=target.number)
+
+    def delete(self, name: str, intent: Intent) -> Outcome:
+        """Takes the project out of the table. Its revisions stay, and `undo` brings it back."""
+        with self._locks[name]:
+            last = self.current(name)
+            _check_parent(name, last, intent)
+            kept = _serving(last)
+            after = msgspec.structs.replace(
+                last,
+                number=last.number + 1,
+                parent=last.number,
+                cause="delete",
+                state=state.encode(kept),
+                at_ms=self._ledger.now_ms(),
+                actor=intent.actor,
+                reason=intent.reason,
+                restores=None,
+            )
+            found = difference(self.declared(last), None)
+            sentence = f"{name}: deleted at revision {after.number}"
+            return self._write(after, found, sentence)
+
+    def _last(self, name: str) -> Revision | None:
+        """The newest revision, serving or deleted."""
+        with self._ledger.reading() as connection:
+            row = revisions.project_row(connection, name)
+            return None if row is None else revisions.get(connection, name, row.number)
+
+    def _base(self, last: Revision | None) -> Base:
+        if last is None:
+            return Base(ProjectState(1, (), ()), {})
+        serving = _serving(last)
+        pins: dict[str, Pin] = {} if last.cause == "delete" else serving.pins
+        return Base(msgspec.structs.replace(serving.project, number=last.number + 1), pins)
+
+    def _undo_target(self, last: Revision, to: int | None) -> Revision:
+        if to is not None:
+            target = self.revision(last.project, to)
+            if target.cause == "delete":
+                raise PointsmanError(
+                    Kind.INVALID,
+                    f"revision {to} of {last.project} is its deletion; there is nothing to restore",
+                    hint="name a revision that served",
+                )
+            return target
+        with self._ledger.reading() as connection:
+            for earlier in revisions.history(connection, last.project, limit=1000):
+                if earlier.number < last.number and earlier.cause != "delete":
+                    return earlier
+        raise PointsmanError(
+            Kind.INVALID,
+            f"{last.project} has no revision before {last.number}",
+            hint="there is nothing to go back to; `kill` sends everything to the champion",
+        )
+
+    def _commit(
+        self,
+        last: Revision | None,
+        candidate: Candidate,
+        cause: str,
+        intent: Intent,
+        restores: int | None = None,
+    ) -> Outcome:
+        project = candidate.project
+        name = qualified(project.tenant, project.name)
+        spec = canonical.canonical(project)
+        new = Revision(
+            project=name,
+            number=candidate.table.number,
+            digest=canonical.revision(project),
+            parent=0 if last is None else last.number,
+            cause=cause,
+            spec=spec,
+            state=state.encode(candidate.serving),
+            table_digest=digest(encode(candidate.table)),
+            blobs=candidate.blobs,
+            at_ms=self._ledger.now_ms(),
+            actor=intent.actor,
+            reason=intent.reason,
+            restores=restores,
+        )
+        before = None if last is None or last.cause == "delete" else self.declared(last)
+        found = difference(before, Declared(project, candidate.table))
+        return self._write(new, found, _sentence(new, found))
+
+    def _write(self, new: Revision, found: Difference, sentence: str) -> Outcome:
+        entry = Entry(
+            actor=new.actor,
+            tenant=new.project.partition("/")[0],
+            target=new.project,
+            action=new.cause,
+            sentence=sentence,
+            payload={
+                "number": new.number,
+                "parent": new.parent,
+                "revision": new.digest,
+                "table": new.table_digest,
+                "reason": new.reason,
+                "restores": new.restores,
+            },
+        )
+        published = self._ledger.publish(
+            entry, lambda connection: revisions.commit(connection, new)
+        )
+        return Outcome(
+            new.project, new.number, new.digest, True, found, sentence, published.version
+        )
+
+
+def _serving(revision: Revision) -> Serving:
+    return state.decode(revision.state)
+
+
+def _check_parent(name: str, last: Revision | None, intent: Intent) -> None:
+    """Raises PointsmanError(CONFLICT) where the change was made to another revision."""
+    stands = 0 if last is None else last.number
+    if intent.parent is not None and intent.parent != stands:
+        raise PointsmanError(
+            Kind.CONFLICT,
+            f"{name} is at revision {stands}, and this change was made to revision {intent.parent}",
+            hint="plan again on the newest revision, then apply",
+        )
+
+
+def _sentence(new: Revision, found: Difference) -> str:
+    counts = f"{found.add} added, {found.change} changed, {found.destroy} removed"
+    what = {
+        "apply": f"revision {new.number} applied ({counts})",
+        "undo": f"back to revision {new.restores}, as revision {new.number}",
+        "accept": f"revision {new.number}: proposal accepted",
+        "follow": f"revision {new.number}: followed the registry",
+    }[new.cause]
+    moved = "; ".join(f"{move.share:.1%} of rule {move.rule}'s units move" for move in found.moves)
+    versions = "; ".join(
+        f"{change.name}: {detail}"
+        for change in found.changes
+        for detail in change.details
+        if change.kind == "variant" and detail.startswith("serves: ")
+    )
+    reason = f" ({new.reason})" if new.reason else ""
+    told = "; ".join(part for part in (what, versions, moved) if part)
+    return f"{new.project}: {told}{reason}"

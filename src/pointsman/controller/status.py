@@ -1,0 +1,218 @@
+"""How a project stands: what should be beside what is, and how each variant does."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from pointsman.controller import figures
+from pointsman.controller.ledger import Ledger
+from pointsman.controller.projects import Projects
+from pointsman.controller.rollcall import RollCall
+from pointsman.decide.allocation import shares
+from pointsman.domain import artifact
+from pointsman.domain.errors import PointsmanError
+from pointsman.domain.names import CHAMPION
+from pointsman.domain.table import SPACE, ProjectTable, Rule, Runtime, Variant
+from pointsman.runtime.blobs import BlobStore
+from pointsman.spec import canonical
+from pointsman.store import audit, overview, proposals, published, revisions
+from pointsman.store.overview import Line
+from pointsman.store.revisions import Revision
+
+Shown = dict[str, Any]
+
+
+class Statuses:
+    """Answers `status`, `list` and `history`. Blocking."""
+
+    def __init__(
+        self, ledger: Ledger, projects: Projects, workers: RollCall, blobs: BlobStore
+    ) -> None:
+        self._ledger = ledger
+        self._projects = projects
+        self._workers = workers
+        self._blobs = blobs
+
+    def status(self, name: str, since_ms: int = 0) -> Shown:
+        """Everything about one project. since_ms: figures from that hour on, 0 = all there is"""
+        revision = self._projects.current(name)
+        table = self._projects.table(revision)
+        with self._ledger.reading() as connection:
+            lines = overview.lines(connection, name, since_ms)
+            gauges = overview.gauges(connection, name, since_ms)
+            switches = published.kill_switches(connection, name)
+            newest = published.latest(connection)
+            told = audit.entries(connection, target=name, limit=1)
+            proposed = proposals.of_project(connection, name, "open")
+        loaded = self._workers.loaded(name)
+        killed = [switch.target for switch in switches]
+        project = canonical.parse(revision.spec)
+        return {
+            "project": name,
+            "phase": phase(revision, loaded, killed),
+            "number": revision.number,
+            "revision": revision.digest,
+            "changed_ms": revision.at_ms,
+            "actor": revision.actor,
+            "sentence": told[0].sentence if told else "",
+            "table": {
+                "version": newest.version if newest else 0,
+                "digest": revision.table_digest,
+                "workers": loaded,
+            },
+            "kill_switches": [msgspec.to_builtins(switch) for switch in switches],
+            "proposals": [msgspec.to_builtins(found) for found in proposed],
+            "rules": [rule_shares(rule, lines) for rule in table.rules],
+            "variants": [
+                {
+                    **self._runtime(variant),
+                    "decisions": sum(li.decisions for li in lines if li.served == variant.name),
+                    "labels": figures.coverage(lines, variant.name),
+                    "figures": figures.of_variant(
+                        project,
+                        table,
+                        lines,
+                        gauges.get((variant.name, variant.version), {}),
+                        variant.name,
+                    ),
+                }
+                for variant in table.variants
+            ],
+        }
+
+    def overview(self, tenant: str) -> list[Shown]:
+        """One line for each project of a tenant (all tenants where it is empty)."""
+        with self._ledger.reading() as connection:
+            found = revisions.active(connection, tenant)
+            switches = [switch.target for switch in published.kill_switches(connection)]
+        rows = []
+        for revision in found:
+            name = revision.project
+            killed = [t for t in switches if t == name or t.startswith(f"{name}/")]
+            rows.append(
+                {
+                    "project": name,
+                    "number": revision.number,
+                    "revision": revision.digest,
+                    "phase": phase(revision, self._workers.loaded(name), killed),
+                    "shares": _short(self._projects.table(revision)),
+                    "at_ms": revision.at_ms,
+                    "actor": revision.actor,
+                }
+            )
+        return rows
+
+    def history(self, name: str, limit: int) -> Shown:
+        """Revisions, and everything that happened to a project, newest first."""
+        with self._ledger.reading() as connection:
+            entries = audit.entries(connection, target=name, limit=limit)
+            found = revisions.history(connection, name, limit)
+        return {
+            "project": name,
+            "entries": [
+                {
+                    "at_ms": entry.at_ms,
+                    "action": entry.action,
+                    "sentence": entry.sentence,
+                    "actor": entry.actor,
+                    "payload": entry.payload,
+                }
+                for entry in entries
+            ],
+            "revisions": [
+                {
+                    "number": revision.number,
+                    "revision": revision.digest,
+                    "cause": revision.cause,
+                    "restores": revision.restores,
+                    "at_ms": revision.at_ms,
+                    "actor": revision.actor,
+                    "reason": revision.reason,
+                }
+                for revision in found
+            ],
+        }
+
+    def _runtime(self, variant: Variant) -> Shown:
+        body: Shown = {
+            "name": variant.name,
+            "version": variant.version,
+            "source": variant.source,
+            "runtime": variant.runtime.value,
+            "threshold": variant.threshold,
+            "runtime_reason": "",
+            "parity": None,
+        }
+        if variant.runtime is Runtime.CONSTANT:
+            return body | {"runtime_reason": f"always answers {variant.constant}"}
+        try:
+            manifest = artifact.decode(self._blobs.read(variant.artifact))
+        except (PointsmanError, msgspec.DecodeError) as error:
+            return body | {"runtime_reason": f"its artifact cannot be read: {error}"}
+        return body | {
+            "runtime_reason": manifest.reason,
+            "flavor": manifest.flavor,
+            "parity": None if manifest.parity is None else msgspec.to_builtins(manifest.parity),
+        }
+
+
+def phase(revision: Revision, loaded: Sequence[Mapping[str, Any]], killed: Sequence[str]) -> str:
+    """`killed`, `degraded` (a worker refused the table), `updating`, `serving`; `published` where
+    no gateway has reported here."""
+    if revision.project in killed:
+        return "killed"
+    if any(worker["problem"] and worker["digest"] != revision.table_digest for worker in loaded):
+        return "degraded"
+    if not loaded:
+        return "published"
+    current = all(worker["digest"] == revision.table_digest for worker in loaded)
+    return "serving" if current else "updating"
+
+
+def rule_shares(rule: Rule, lines: Sequence[Line]) -> Shown:
+    """Target share beside actual share of each variant, in the rule's present epoch.
+
+    Actual counts whom the rule assigned by its own draw: pins and overrides are not its doing.
+    """
+    ours = [li for li in lines if li.rule == rule.name and li.epoch == rule.epoch]
+    total = sum(li.decisions for li in ours)
+    target = targets(rule)
+    names = [*target, *dict.fromkeys(li.assigned for li in ours if li.assigned not in target)]
+    arms = []
+    for name in names:
+        count = sum(li.decisions for li in ours if li.assigned == name)
+        arms.append(
+            {
+                "variant": name,
+                "target": target.get(name, 0.0),
+                "actual": count / total if total else None,
+                "decisions": count,
+            }
+        )
+    return {
+        "rule": rule.name,
+        "when": rule.when,
+        "epoch": rule.epoch,
+        "decisions": total,
+        "holdout": rule.holdout / SPACE if rule.allocation is not None else 0.0,
+        "shadows": [{"variant": s.variant, "share": s.cut / SPACE} for s in rule.shadows],
+        "arms": arms,
+    }
+
+
+def targets(rule: Rule) -> dict[str, float]:
+    """The share of a rule's units each variant should get, the holdout counted to the champion."""
+    if rule.allocation is None:
+        return {rule.use: 1.0}
+    holdout = rule.holdout / SPACE
+    found = {name: share * (1.0 - holdout) for name, share in shares(rule.allocation).items()}
+    if holdout:
+        found[CHAMPION] = found.get(CHAMPION, 0.0) + holdout
+    return found
+
+
+def _short(table: ProjectTable) -> str:
+    """The last rule's shares in a few words."""
+    last = table.rules[-1]
+    return ", ".join(f"{name} {share:.4g}" for name, share in targets(last).items())

@@ -1,0 +1,120 @@
+"""What status, explain and the lists of decisions read. Nothing here writes."""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, func, select
+
+from pointsman.domain import evidence
+from pointsman.domain.evidence import Payload
+from pointsman.domain.records import DecisionRecord, ShadowRecord
+from pointsman.store import rows
+from pointsman.store.evidence_schema import decision, feedback, gauge, outcome, shadow, traffic
+from pointsman.store.rows import Piece
+
+
+class Line(msgspec.Struct, frozen=True):
+    """Counts of decisions that have everything named here in common."""
+
+    rule: str
+    epoch: int
+    assigned: str
+    served: str
+    version: str
+    reason: str
+    action: str
+    decisions: int
+    labelled: int
+    rewarded: int
+
+
+def lines(connection: Connection, project: str, since_ms: int = 0) -> list[Line]:
+    """Traffic of a project, summed over hours and tables. since_ms: from that hour on"""
+    keys = (
+        traffic.c.rule,
+        traffic.c.epoch,
+        traffic.c.assigned,
+        traffic.c.served,
+        traffic.c.version,
+        traffic.c.reason,
+        traffic.c.action,
+    )
+    found = connection.execute(
+        select(
+            *keys,
+            func.sum(traffic.c.decisions),
+            func.sum(traffic.c.labelled),
+            func.sum(traffic.c.rewarded),
+        )
+        .where(traffic.c.project == project, traffic.c.hour_ms >= since_ms)
+        .group_by(*keys)
+    )
+    return [Line(*row) for row in found]
+
+
+def gauges(
+    connection: Connection, project: str, since_ms: int = 0
+) -> dict[tuple[str, str], dict[str, Payload]]:
+    """By (variant served, version), then by metric: everything of the hours asked for, merged."""
+    found = connection.execute(
+        select(gauge.c.variant, gauge.c.version, gauge.c.metric, gauge.c.payload).where(
+            gauge.c.project == project, gauge.c.hour_ms >= since_ms
+        )
+    )
+    merged: dict[tuple[str, str], dict[str, Payload]] = {}
+    for variant, version, metric, blob in found:
+        known = merged.setdefault((variant, version), {})
+        payload = evidence.decode(blob)
+        known[metric] = evidence.merge(known[metric], payload) if metric in known else payload
+    return merged
+
+
+def find_decision(connection: Connection, decision_id: str) -> DecisionRecord | None:
+    """The record, without its features; None while (or because) it is not in the hot rows."""
+    found = connection.execute(select(decision).where(decision.c.id == decision_id)).first()
+    return None if found is None else rows.decision_of(found)
+
+
+def newest_decisions(
+    connection: Connection, project: str, limit: int, unit: str = ""
+) -> list[DecisionRecord]:
+    """The newest first, of one unit where one is named."""
+    query = (
+        select(decision)
+        .where(decision.c.project == project)
+        .order_by(decision.c.at_ms.desc(), decision.c.row.desc())
+        .limit(limit)
+    )
+    if unit:
+        query = query.where(decision.c.unit == unit)
+    return [rows.decision_of(row) for row in connection.execute(query)]
+
+
+def shadows(connection: Connection, decision_id: str) -> list[ShadowRecord]:
+    found = connection.execute(select(shadow).where(shadow.c.decision_id == decision_id))
+    return [rows.shadow_of(row) for row in found]
+
+
+def feedback_about(connection: Connection, decision_id: str) -> list[Piece]:
+    """Every piece of feedback about a decision, in the order it was received."""
+    found = connection.execute(
+        select(feedback)
+        .where(feedback.c.decision_id == decision_id)
+        .order_by(feedback.c.received_ms, feedback.c.row)
+    )
+    return [rows.piece_of(row) for row in found]
+
+
+def find_feedback(connection: Connection, feedback_id: str, tenant: str = "") -> list[Piece]:
+    """Every piece received under an id, of one tenant where one is named, the first received
+    first."""
+    query = select(feedback).where(feedback.c.id == feedback_id).order_by(feedback.c.received_ms)
+    if tenant:
+        query = query.where(feedback.c.tenant == tenant)
+    return [rows.piece_of(row) for row in connection.execute(query)]
+
+
+def outcomes(connection: Connection, decision_id: str) -> dict[str, Any]:
+    """What is held to be true about a decision, by kind."""
+    found = connection.execute(select(outcome).where(outcome.c.decision_id == decision_id))
+    return {row.kind: rows.value_of(row.value) for row in found}

@@ -1,0 +1,1 @@
+"""Settings and the object graph: the only package that knows all the others."""

@@ -1,0 +1,168 @@
+"""What `version` tells and `doctor` looks at."""
+
+import os
+import platform
+import shutil
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, text
+
+from pointsman.controller.process import Loop
+from pointsman.controller.rollcall import RollCall
+from pointsman.controller.system_routes import Check, Probe
+from pointsman.journal.recovery import segment_numbers
+from pointsman.journal.segment import file_name
+from pointsman.store import audit, journal_state, published
+from pointsman.store.database import DATABASE_FILE, reader
+from pointsman.wiring.settings import Settings
+
+_LOW_BYTES: Final = 1 << 30
+_LAG_BYTES: Final = 64 << 20
+_REGISTRY_S: Final = 3.0
+
+
+class Checkup:
+    """Looks at everything this controller depends on. Blocking."""
+
+    def __init__(
+        self, wanted: Settings, engine: Engine, workers: RollCall, loops: Sequence[Loop]
+    ) -> None:
+        self._wanted = wanted
+        self._reader = reader(engine)
+        self._workers = workers
+        self._loops = loops
+
+    def facts(self) -> dict[str, Any]:
+        """Where everything is, and in which version."""
+        with self._reader.connect() as connection:
+            schema = MigrationContext.configure(connection).get_current_revision()
+            sqlite = connection.execute(text("select sqlite_version()")).scalar_one()
+            newest = published.latest(connection)
+        return {
+            "python": platform.python_version(),
+            "data": str(self._wanted.data),
+            "database": str(self._wanted.data / DATABASE_FILE),
+            "schema": schema,
+            "sqlite": sqlite,
+            "table_version": newest.version if newest else 0,
+            "workers": len(self._workers.workers()),
+            "journal_lag_bytes": self._lag(),
+            "registries": dict(self._wanted.registries),
+            "pid": os.getpid(),
+        }
+
+    def probes(self) -> list[Probe]:
+        return [
+            self._database,
+            self._disk,
+            self._journal,
+            self._audit,
+            self._gateways,
+            self._background,
+            self._exposure,
+            *(self._registry(name, url) for name, url in self._wanted.registries.items()),
+        ]
+
+    def _database(self) -> Check:
+        with self._reader.connect() as connection:
+            answer = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+        state = "ok" if answer == "ok" else "failed"
+        hint = "" if answer == "ok" else "stop Pointsman and restore the last backup"
+        return Check("database", state, f"{self._wanted.data / DATABASE_FILE}: {answer}", hint)
+
+    def _disk(self) -> Check:
+        free = shutil.disk_usage(self._wanted.data).free
+        low = free < _LOW_BYTES
+        return Check(
+            "disk",
+            "warning" if low else "ok",
+            f"{free / 1e9:.1f} GB free below {self._wanted.data}",
+            "make room: without it nothing can be recorded" if low else "",
+        )
+
+    def _journal(self) -> Check:
+        lag = self._lag()
+        with self._reader.connect() as connection:
+            faults = journal_state.list_faults(connection, 1)
+        if faults:
+            first = faults[0]
+            return Check(
+                "journal",
+                "warning",
+                f"{first.stream}/{file_name(first.segment)}:{first.start}: {first.kind}",
+                "`pointsman verify` lists what is damaged; the rest is taken in",
+            )
+        behind = lag > _LAG_BYTES
+        hint = "the ingester does not keep up; see the controller's log" if behind else ""
+        return Check("journal", "warning" if behind else "ok", f"{lag} bytes behind", hint)
+
+    def _audit(self) -> Check:
+        with self._reader.connect() as connection:
+            report = audit.verify(connection)
+        if report.ok:
+            return Check("audit log", "ok", f"{report.entries} entries, chain holds")
+        return Check("audit log", "failed", report.problem, "the log was changed from outside")
+
+    def _gateways(self) -> Check:
+        found = self._workers.acknowledged(0)
+        if not found["expected"]:
+            return Check("gateways", "warning", "no worker reports on this machine")
+        problems = "; ".join(found["problems"])
+        state = "warning" if problems else "ok"
+        return Check("gateways", state, problems or f"{found['expected']} workers report")
+
+    def _background(self) -> Check:
+        failing = [f"{loop.name}: {loop.failing}" for loop in self._loops if loop.failing]
+        if failing:
+            return Check("background work", "failed", "; ".join(failing), "see the log")
+        return Check("background work", "ok", ", ".join(loop.name for loop in self._loops))
+
+    def _exposure(self) -> Check:
+        if self._wanted.insecure:
+            return Check(
+                "exposure", "warning", "--insecure: others may reach this without keys or TLS"
+            )
+        return Check("exposure", "ok", f"admin API on {self._wanted.admin_host}")
+
+    def _registry(self, name: str, url: str) -> Probe:
+        def probe() -> Check:
+            # The operator named this address; proxies of the environment have no part in it.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            try:
+                with opener.open(f"{url.rstrip('/')}/health", timeout=_REGISTRY_S) as answer:
+                    said = answer.status
+            except OSError as error:
+                return Check(
+                    f"registry {name}",
+                    "warning",
+                    f"{url}: {error}",
+                    "serving goes on with the pinned versions; alias moves are not seen",
+                )
+            return Check(f"registry {name}", "ok", f"{url}: {said}")
+
+        return probe
+
+    def _lag(self) -> int:
+        """Bytes in the journal that are not in the database yet."""
+        with self._reader.connect() as connection:
+            positions = journal_state.load_positions(connection)
+        journal = self._wanted.data / "journal"
+        lag = 0
+        for stream in sorted(journal.glob("*/")):
+            at = positions.get(stream.name)
+            for number in segment_numbers(stream):
+                if at is None or number >= at.segment:
+                    size = _size(stream / file_name(number))
+                    lag += size - at.offset if at and number == at.segment else size
+        return max(lag, 0)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

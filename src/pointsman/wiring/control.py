@@ -1,0 +1,170 @@
+"""The controller's object graph, and its process: `python -m pointsman.wiring.control`."""
+
+import asyncio
+import os
+import sys
+import time
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+from starlette.types import ASGIApp
+
+from pointsman.controller import app, process
+from pointsman.controller.access_routes import AccessRoutes
+from pointsman.controller.aliases import Aliases
+from pointsman.controller.candidate import Workshop
+from pointsman.controller.catalog import Catalog
+from pointsman.controller.explanation import Explanations
+from pointsman.controller.feed import Feed
+from pointsman.controller.gateway_routes import GatewayRoutes
+from pointsman.controller.ingest import Ingester
+from pointsman.controller.ledger import Ledger
+from pointsman.controller.overview_routes import OverviewRoutes
+from pointsman.controller.permissions import Authenticator
+from pointsman.controller.process import Loop
+from pointsman.controller.project_routes import ProjectRoutes
+from pointsman.controller.projects import Projects
+from pointsman.controller.rollcall import RollCall
+from pointsman.controller.status import Statuses
+from pointsman.controller.switches import Switches
+from pointsman.controller.system_routes import SystemRoutes
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.runtime.blobs import BlobStore
+from pointsman.store import access, published
+from pointsman.store.access import Role, Token
+from pointsman.store.audit import Entry
+from pointsman.store.database import DATABASE_FILE, DataLock, open_database
+from pointsman.supervisor import GIVE_UP
+from pointsman.wiring import logs, settings, sources
+from pointsman.wiring.checkup import Checkup
+from pointsman.wiring.handover import Handover, Ready, say_ready, taken_over
+from pointsman.wiring.settings import Settings
+
+INGEST_S: Final = 0.2
+
+
+class SystemClock:
+    """The wall clock."""
+
+    def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+class Controller:
+    """Everything the controller consists of. `close` gives the data directory up."""
+
+    def __init__(self, wanted: Settings, handover: Handover) -> None:
+        self.lock = DataLock(wanted.data)
+        try:
+            self.engine = open_database(wanted.data / DATABASE_FILE)
+            clock = SystemClock()
+            self.feed = Feed(None)
+            ledger = Ledger(self.engine, self.feed, clock)
+            self.created = _first_start(ledger, handover)
+            self.loops, self.app = _graph(wanted, handover, (self.engine, self.feed, ledger, clock))
+        except BaseException:
+            self.lock.close()
+            raise
+
+    def close(self) -> None:
+        self.engine.dispose()
+        self.lock.close()
+
+
+def _graph(
+    wanted: Settings, handover: Handover, base: tuple[Engine, Feed, Ledger, SystemClock]
+) -> tuple[list[Loop], ASGIApp]:
+    engine, feed, ledger, clock = base
+    blobs = BlobStore(wanted.blobs)
+    registries, local = sources.registries(wanted)
+    known = sources.Sources(registries, local)
+    prepare = sources.preparer(known, blobs, engine, clock)
+    projects = Projects(ledger, Workshop(known.resolve, prepare, blobs), blobs)
+    aliases = Aliases(ledger, projects, known.resolve)
+    switches = Switches(ledger, projects)
+    workers = RollCall(wanted.data / "gateway" / "workers")
+    journal = wanted.data / "journal"
+    ingester = Ingester(journal, engine, Catalog(ledger, blobs))
+    ingesting = Loop("ingest", ingester.tick, INGEST_S)
+    watching = Loop("registries", aliases.look, wanted.poll_s)
+    statuses = Statuses(ledger, projects, workers, blobs)
+    explanations = Explanations(ledger, blobs)
+    checkup = Checkup(wanted, engine, workers, (ingesting, watching))
+    routes = [
+        *ProjectRoutes(projects, switches, aliases, workers).routes(),
+        *OverviewRoutes(statuses, explanations, projects).routes(),
+        *AccessRoutes(ledger).routes(),
+        *GatewayRoutes(feed, blobs, explanations.feedback).routes(),
+        *SystemRoutes(
+            checkup.facts, checkup.probes(), sources.webhooks(wanted, clock), watching.nudge
+        ).routes(),
+    ]
+    authenticator = Authenticator(engine, handover.gateway_digest)
+    hosts = {*wanted.admin_host_names, wanted.admin_host}
+    return [ingesting, watching], app.build(routes, authenticator, hosts)
+
+
+def _first_start(ledger: Ledger, handover: Handover) -> bool:
+    """Creates the admin token where there is none, and a first table; whether the token was taken.
+
+    With a table of no projects, gateways are ready before the first `apply`.
+    """
+    with ledger.reading() as connection:
+        known = published.latest(connection)
+        locked = not any(
+            token.role is Role.ADMIN and not token.tenant and token.revoked_ms is None
+            for token in access.tokens(connection)
+        )
+    if locked and handover.admin_id:
+        token = Token(
+            handover.admin_id,
+            handover.admin_digest,
+            "first admin",
+            Role.ADMIN,
+            "",
+            ledger.now_ms(),
+        )
+        entry = Entry(
+            "pointsman", "", f"token/{token.id}", "token.create", "first start: admin token created"
+        )
+        ledger.note(entry, lambda connection: access.add_token(connection, token))
+    if known is None:
+        entry = Entry("pointsman", "", "table", "start", "first start: an empty table published")
+        ledger.publish(entry, _nothing)
+    else:
+        ledger.resume(known)
+    return locked and bool(handover.admin_id)
+
+
+def _nothing(_: Connection) -> None:
+    """The table is published as it is."""
+
+
+def run(wanted: Settings) -> None:
+    """Runs the controller until it is told to stop. Ends the process where it cannot start."""
+    logs.configure(wanted.log_level)
+    handover = taken_over()
+    try:
+        controller = Controller(wanted, handover)
+    except PointsmanError as error:
+        sys.stderr.write(f"{error.message}\n  hint: {error.hint}\n")
+        raise SystemExit(GIVE_UP if error.kind is Kind.CONFLICT else 1) from None
+    except OSError as error:
+        sys.stderr.write(f"{wanted.data}: {error.strerror}\n")
+        raise SystemExit(1) from None
+    try:
+        child = bool(handover.gateway_digest)
+        listener = process.listen(wanted.admin_host, wanted.admin_port, shared=child)
+        port = int(listener.getsockname()[1])
+        say_ready(wanted.run, Ready(os.getpid(), port, controller.created))
+        asyncio.run(process.serve(controller.app, listener, controller.feed, controller.loops))
+    except OSError as error:
+        where = f"{wanted.admin_host}:{wanted.admin_port}"
+        sys.stderr.write(f"{where}: {error.strerror}\n  hint: see --admin-port\n")
+        raise SystemExit(1) from None
+    finally:
+        controller.close()
+
+
+if __name__ == "__main__":
+    run(settings.load())
