@@ -77,26 +77,22 @@ class Changes:
         self.taken = Sums()
         self.traffic: dict[Key, Counts] = {}
         self._slices = slices
+        self._groups: dict[Key, _Group] = {}
 
     def decided(self, record: DecisionRecord, project: IngestProject | None) -> None:
         """Adds one decision that was not known before."""
         counts = self._counts(record)
         counts.decisions += 1
         counts.latency_us += record.latency_us
-        if record.served:
+        if record.served and record.action:
             _latency(self.added.gauges, (*_gauge(record), evidence.LATENCY), record.latency_us)
         if project is None or record.reason != Reason.SPLIT:
             return
-        failed = float(record.served != record.assigned)
-        unit = record.unit_hash
-        cells = self.added.cells
         for stem in self._stems(record, project):
-            _moments(cells, (*stem, evidence.ERROR)).observe(unit, failed)
-            _moments(cells, (*stem, evidence.COST)).observe(unit, record.cost)
-            _latency(cells, (*stem, evidence.LATENCY), record.latency_us)
-            if record.action:
-                denied = float(record.action == "deny")
-                _moments(cells, (*stem, evidence.DENIED)).observe(unit, denied)
+            group = self._groups.get(stem)
+            if group is None:
+                group = self._groups[stem] = _Group(self.added.cells, stem)
+            group.decided(record)
 
     def told(
         self,
@@ -160,6 +156,31 @@ class Changes:
             if value is not None:
                 names.append(self._slices.name(record.project, attribute, value))
         return [(*stem, name) for name in names]
+
+
+class _Group:
+    """The cells that every decision of one stem is in, found once and not for each of them."""
+
+    def __init__(self, cells: dict[Key, Payload], stem: Key) -> None:
+        self._cells = cells
+        self._denied_key = (*stem, evidence.DENIED)
+        self._denied: Moments | None = None
+        self._error = _moments(cells, (*stem, evidence.ERROR))
+        self._cost = _moments(cells, (*stem, evidence.COST))
+        self._latency = _put(cells, (*stem, evidence.LATENCY), LatencyHistogram())
+
+    def decided(self, record: DecisionRecord) -> None:
+        unit = record.unit_hash
+        self._cost.observe(unit, record.cost)
+        failed = record.served != record.assigned
+        if not record.action and not failed:
+            return  # `:decide` asked for no answer: none was slow, and none failed
+        self._error.observe(unit, float(failed))
+        self._latency.observe(record.latency_us)
+        if record.action:
+            if self._denied is None:
+                self._denied = _moments(self._cells, self._denied_key)
+            self._denied.observe(unit, float(record.action == "deny"))
 
 
 def _gauge(record: DecisionRecord) -> Key:

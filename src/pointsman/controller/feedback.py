@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 
+import msgspec
 from sqlalchemy import Connection
 
 from pointsman.controller import join
@@ -36,35 +37,45 @@ class Join:
     def take_in(self, outcomes: Sequence[OutcomeRecord], fresh: Collection[DecisionRecord]) -> None:
         """Settles what new feedback is about, and what was waiting for decisions that are new."""
         connection = self._connection
-        ingestion.insert_feedback(connection, outcomes)
-        same_id = ingestion.pieces_by_id(connection, {(o.tenant, o.id) for o in outcomes})
-        copied: dict[int, State] = {}
-        for pieces in same_id.values():
-            # None of them is what it was stored as before all of them are looked at together.
-            for piece in pieces:
-                copied[piece.row] = "early"
-            copied |= join.copies(pieces)
         new = {record.id: record for record in fresh}
         awaited = ingestion.waiting_for(connection, new.keys())
-        about = {p.decision_id for p in chain(*same_id.values())} | awaited
-        if not about:
+        if not outcomes and not awaited:
             return
+        first = ingestion.next_feedback_row(connection)
+        pieces = [_piece(row, outcome) for row, outcome in enumerate(outcomes, first)]
+        same_id = ingestion.pieces_by_id(connection, {(p.tenant, p.id) for p in pieces})
+        for piece in pieces:
+            same_id[piece.tenant, piece.id].append(piece)
+        copied: dict[int, State] = {}
+        for group in same_id.values():
+            # None of them is what it was stored as before all of them are looked at together.
+            for piece in group:
+                copied[piece.row] = "early"
+            copied |= join.copies(group)
+        about = {p.decision_id for p in chain(*same_id.values())} | awaited
         known = ingestion.decisions_by_id(connection, about - new.keys())
         known |= {d: new[d] for d in about & new.keys()}
-        self._settle(about, known, copied)
-        ingestion.take_from_inbox(connection, awaited)
+        everything = ingestion.pieces_by_decision(connection, about)
+        for piece in pieces:
+            everything[piece.decision_id].append(piece)
+        self._settle(everything, known, copied, first)
+        if awaited:
+            ingestion.take_from_inbox(connection, awaited)
 
     def _settle(
         self,
-        about: Collection[str],
+        everything: dict[str, list[Piece]],
         known: dict[str, DecisionRecord],
         copied: dict[int, State],
+        first: int,
     ) -> None:
-        held = ingestion.held_for(self._connection, about)
-        states: list[tuple[int, str, str]] = []
+        """`first`: row number of the first piece that is not in the store yet."""
+        held = ingestion.held_for(self._connection, everything)
+        changed: list[tuple[int, str, str]] = []
+        added: list[Piece] = []
         waiting: list[Piece] = []
         registers: dict[tuple[str, str], Held | None] = {}
-        for decision_id, pieces in ingestion.pieces_by_decision(self._connection, about).items():
+        for decision_id, pieces in everything.items():
             record = known.get(decision_id)
             project = None if record is None else self._project(record)
             copies = {p.row: s for p in pieces if (s := _copy_state(p, copied)) is not None}
@@ -72,13 +83,17 @@ class Join:
             by_row = {p.row: p for p in pieces}
             for row, state, note in settled.states:
                 piece = by_row[row]
-                if (piece.state, piece.note) != (state, note):
-                    states.append((row, state, note))
-                    if state == "early":
-                        waiting.append(piece)
+                if row >= first:
+                    added.append(msgspec.structs.replace(piece, state=state, note=note))
+                elif (piece.state, piece.note) != (state, note):
+                    changed.append((row, state, note))
+                if state == "early" and piece.state != "early":
+                    waiting.append(piece)
             if record is not None:
                 registers |= self._hold(record, project, held, settled.registers)
-        ingestion.set_states(self._connection, states)
+        added.sort(key=lambda p: p.row)
+        ingestion.insert_feedback(self._connection, added)
+        ingestion.set_states(self._connection, changed)
         ingestion.put_in_inbox(self._connection, waiting, self._lifetime_ms)
         ingestion.hold(self._connection, registers)
 
@@ -101,6 +116,21 @@ class Join:
             if after is not None:
                 self._changes.told(record, project, (kind, after.value), times=1)
         return changed
+
+
+def _piece(row: int, record: OutcomeRecord) -> Piece:
+    return Piece(
+        row,
+        record.tenant,
+        record.id,
+        record.decision_id,
+        record.kind,
+        record.value,
+        record.at_ms,
+        record.received_ms,
+        record.key,
+        state="",
+    )
 
 
 def _copy_state(piece: Piece, copied: dict[int, State]) -> State | None:

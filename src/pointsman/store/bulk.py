@@ -5,11 +5,14 @@ from functools import cache
 from itertools import islice
 from typing import Any, Final, Literal, TypeVar
 
-from sqlalchemy import Column, Connection, Table
+import msgspec
+from sqlalchemy import Column, ColumnElement, Connection, Table, func, select
 from sqlalchemy.dialects import sqlite
 
 CHUNK: Final = 2_000
 """Values in one `IN (...)`: far below SQLite's bound, and large enough to be quick."""
+
+_json: Final = msgspec.json.Encoder()
 
 OnConflict = Literal["fail", "ignore", "replace"]
 
@@ -22,10 +25,18 @@ def insert(
     rows: Sequence[tuple[Any, ...]],
     on_conflict: OnConflict = "fail",
 ) -> int:
-    """Rows inserted or replaced. Each row has a value for every column that is not a row number."""
+    """Rows inserted or replaced. Each row has a value for every column, and may leave out a first
+    one that is a row number."""
     if not rows:
         return 0
-    return connection.exec_driver_sql(_insert_sql(table, on_conflict), list(rows)).rowcount
+    names = tuple(table.columns.keys())[-len(rows[0]) :]
+    return connection.exec_driver_sql(_insert_sql(table, names, on_conflict), list(rows)).rowcount
+
+
+def among(column: Column[Any], values: Iterable[str]) -> ColumnElement[bool]:
+    """Whether a text column is one of any number of values; they travel as one parameter."""
+    listed = func.json_each(_json.encode(list(values)).decode()).table_valued("value")
+    return column.in_(select(listed.c.value))
 
 
 def chunks(values: Iterable[_T]) -> Iterator[list[_T]]:
@@ -35,19 +46,15 @@ def chunks(values: Iterable[_T]) -> Iterator[list[_T]]:
         yield chunk
 
 
-def columns(table: Table) -> list[Column[Any]]:
-    """Columns in the order `insert` takes their values."""
-    return [column for column in table.columns if column.name != "row"]
-
-
 @cache
-def _insert_sql(table: Table, on_conflict: OnConflict) -> str:
+def _insert_sql(table: Table, names: tuple[str, ...], on_conflict: OnConflict) -> str:
     statement = sqlite.insert(table)
-    names = [column.name for column in columns(table)]
     if on_conflict == "ignore":
         statement = statement.on_conflict_do_nothing()
     elif on_conflict == "replace":
         keys = [column.name for column in table.primary_key.columns]
         changed = {n: statement.excluded[n] for n in names if n not in keys}
         statement = statement.on_conflict_do_update(index_elements=keys, set_=changed)
-    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=names))
+    return str(
+        statement.compile(dialect=sqlite.dialect(paramstyle="qmark"), column_keys=list(names))
+    )

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Table, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, func, select, update
 
-from pointsman.domain.records import DecisionRecord, OutcomeRecord, OverrideRecord, ShadowRecord
+from pointsman.domain.records import DecisionRecord, OverrideRecord, ShadowRecord
 from pointsman.store import bulk, rows
 from pointsman.store.evidence_schema import (
     decision,
@@ -38,12 +38,11 @@ def insert_decisions(
     for record in records:
         by_id.setdefault(record.id, record)
     fresh = list(by_id.values())
-    attempt = connection.begin_nested()
-    if bulk.insert(connection, decision, _decision_rows(fresh), "ignore") == len(fresh):
-        attempt.commit()
-        return fresh
-    # Some are known. Rare (retries of a caller), so the quick way was tried first.
-    attempt.rollback()
+    with connection.begin_nested() as attempt:
+        if bulk.insert(connection, decision, _decision_rows(fresh), "ignore") == len(fresh):
+            return fresh
+        # Some are known. Rare (retries of a caller), so the quick way was tried first.
+        attempt.rollback()
     known = existing_decisions(connection, by_id)
     fresh = [record for record in fresh if record.id not in known]
     bulk.insert(connection, decision, _decision_rows(fresh))
@@ -57,8 +56,8 @@ def existing_decisions(connection: Connection, ids: Iterable[str]) -> set[str]:
 
 def decisions_by_id(connection: Connection, ids: Iterable[str]) -> dict[str, DecisionRecord]:
     """Records without features; ids that are not in the store are left out."""
-    found = _by_key(connection, decision, decision.c.id, ids)
-    return {row.id: rows.decision_of(row) for row in found}
+    found = map(rows.decision_of, _by_key(connection, decision, decision.c.id, ids))
+    return {record.id: record for record in found}
 
 
 def insert_shadows(connection: Connection, records: Sequence[ShadowRecord]) -> int:
@@ -72,9 +71,14 @@ def insert_overrides(connection: Connection, records: Sequence[tuple[OverrideRec
     return bulk.insert(connection, override, values)
 
 
-def insert_feedback(connection: Connection, records: Sequence[OutcomeRecord]) -> None:
-    """Adds what was received, with no state yet: the same transaction has to give it one."""
-    bulk.insert(connection, feedback, [rows.piece_row(record, "") for record in records])
+def next_feedback_row(connection: Connection) -> int:
+    """Row number for the next piece of feedback; they are never used twice while rows remain."""
+    return (connection.scalar(select(func.max(feedback.c.row))) or 0) + 1
+
+
+def insert_feedback(connection: Connection, pieces: Sequence[Piece]) -> None:
+    """Adds what was received, in its settled state, under row numbers from `next_feedback_row`."""
+    bulk.insert(connection, feedback, [rows.piece_row(piece) for piece in pieces])
 
 
 def pieces_by_id(
@@ -86,10 +90,12 @@ def pieces_by_id(
         by_tenant[tenant].append(identifier)
     found: dict[tuple[str, str], list[Piece]] = defaultdict(list)
     for tenant, identifiers in by_tenant.items():
-        for chunk in bulk.chunks(identifiers):
-            query = select(feedback).where(feedback.c.tenant == tenant, feedback.c.id.in_(chunk))
-            for row in connection.execute(query):
-                found[tenant, row.id].append(rows.piece_of(row))
+        query = select(feedback).where(
+            feedback.c.tenant == tenant, bulk.among(feedback.c.id, identifiers)
+        )
+        for row in connection.execute(query):
+            piece = rows.piece_of(row)
+            found[tenant, piece.id].append(piece)
     return found
 
 
@@ -97,7 +103,8 @@ def pieces_by_decision(connection: Connection, ids: Iterable[str]) -> dict[str, 
     """All feedback about these decisions, by decision."""
     found: dict[str, list[Piece]] = defaultdict(list)
     for row in _by_key(connection, feedback, feedback.c.decision_id, ids):
-        found[row.decision_id].append(rows.piece_of(row))
+        piece = rows.piece_of(row)
+        found[piece.decision_id].append(piece)
     return found
 
 
@@ -116,8 +123,7 @@ def put_in_inbox(connection: Connection, pieces: Iterable[Piece], lifetime_ms: i
 
 
 def take_from_inbox(connection: Connection, decisions: Iterable[str]) -> None:
-    for chunk in bulk.chunks(decisions):
-        connection.execute(delete(inbox).where(inbox.c.decision_id.in_(chunk)))
+    connection.execute(delete(inbox).where(bulk.among(inbox.c.decision_id, decisions)))
 
 
 def expire_inbox(connection: Connection, now_ms: int, limit: int = 10_000) -> int:
@@ -196,6 +202,5 @@ def _by_key(
     values: Iterable[str],
     columns: Sequence[Any] = (),
 ) -> Iterable[Any]:
-    for chunk in bulk.chunks(values):
-        query = select(*columns) if columns else select(table)
-        yield from connection.execute(query.where(key.in_(chunk)))
+    query = select(*columns) if columns else select(table)
+    return connection.execute(query.where(bulk.among(key, values)))

@@ -5,11 +5,11 @@ from functools import reduce
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, Table, select, tuple_
+from sqlalchemy import Connection, Table, func, select, tuple_
 from sqlalchemy.dialects import sqlite
 
 from pointsman.domain import evidence
-from pointsman.domain.evidence import Moments, Payload
+from pointsman.domain.evidence import CellKey, Moments, Payload
 from pointsman.store import bulk
 from pointsman.store.evidence_schema import cell, exposure, gauge, stratum, traffic
 from pointsman.store.rows import signed
@@ -44,6 +44,27 @@ def add_cells(connection: Connection, *changes: Mapping[Key, Payload]) -> list[K
 def add_gauges(connection: Connection, *changes: Mapping[Key, Payload]) -> list[Key]:
     """Merges changes into gauges; the keys of those that could not be merged."""
     return _merge(connection, gauge, changes)
+
+
+def cells(
+    connection: Connection, project: str, rule: str, *, since_ms: int = 0
+) -> dict[CellKey, Payload]:
+    """Evidence of one rule, all epochs apart, of blocks that begin at `since_ms` or later."""
+    query = select(cell).where(
+        cell.c.project == project, cell.c.rule == rule, cell.c.block_ms >= since_ms
+    )
+    return {CellKey(*row[:-1]): evidence.decode(row[-1]) for row in connection.execute(query)}
+
+
+def first_exposures(connection: Connection, project: str, rule: str, epoch: int) -> dict[str, int]:
+    """How many units met each variant first, in one epoch of a rule."""
+    counted = (
+        select(exposure.c.variant, func.count())
+        .join(stratum, stratum.c.number == exposure.c.stratum)
+        .where(stratum.c.project == project, stratum.c.rule == rule, stratum.c.epoch == epoch)
+        .group_by(exposure.c.variant)
+    )
+    return {row[0]: row[1] for row in connection.execute(counted)}
 
 
 def slice_names(connection: Connection) -> list[tuple[str, str]]:

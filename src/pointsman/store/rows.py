@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Row
 
 from pointsman.domain.decision import Value
-from pointsman.domain.records import DecisionRecord, OutcomeKind, OutcomeRecord, ShadowRecord
+from pointsman.domain.records import DecisionRecord, OutcomeKind, ShadowRecord
 
 _json: Final = msgspec.json.Encoder()
 _context: Final = msgspec.json.Decoder(dict[str, Value])
@@ -74,39 +74,40 @@ def decision_row(record: DecisionRecord) -> tuple[Any, ...]:
     )
 
 
-def decision_of(row: Row[Any]) -> DecisionRecord:
-    """The record of a `decision` row, without its features."""
+def decision_of(found: Row[Any]) -> DecisionRecord:
+    """The record of a `decision` row, without its features. Read by position: it is often."""
+    row: tuple[Any, ...] = tuple(found)
+    (_, identifier, at_ms, project, digest, table, request_id, unit, bucket, unit_hash) = row[:10]
+    (context, rule, epoch, assigned, served, version, reason, served_reason) = row[10:18]
+    (propensity, shares, probabilities, predicted, action, latency_us, cost, live) = row[18:26]
     return DecisionRecord(
-        id=row.id,
-        at_ms=row.at_ms,
-        project=row.project,
-        digest=row.digest.hex(),
-        table=row.table_version,
-        request_id=row.request_id,
-        unit=row.unit,
-        bucket=row.bucket,
-        unit_hash=unsigned(row.unit_hash),
-        context=_context.decode(row.context),
-        rule=row.rule,
-        epoch=row.epoch,
-        assigned=row.assigned,
-        served=row.served,
-        version=row.version,
-        reason=row.reason,
-        served_reason=row.served_reason,
-        propensity=row.propensity,
-        propensities=_shares.decode(row.propensities),
-        probabilities=_floats.decode(row.probabilities),
-        predicted=row.predicted,
-        action=row.action,
-        latency_us=row.latency_us,
-        cost=row.cost,
-        features=b"",
-        live=_names.decode(row.live),
-        error=row.error,
-        pin=row.pin,
-        idempotency_key=row.idempotency_key,
-        key=row.key,
+        identifier,
+        at_ms,
+        project,
+        digest.hex(),
+        table,
+        request_id,
+        unit,
+        bucket,
+        unsigned(unit_hash),
+        _context.decode(context),
+        rule,
+        epoch,
+        assigned,
+        served,
+        version,
+        reason,
+        served_reason,
+        propensity,
+        _shares.decode(shares),
+        _floats.decode(probabilities),
+        predicted,
+        action,
+        latency_us,
+        cost,
+        b"",
+        () if live == "[]" else _names.decode(live),
+        *row[26:],
     )
 
 
@@ -163,36 +164,28 @@ class Piece(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-def piece_row(record: OutcomeRecord, state: str) -> tuple[Any, ...]:
-    """Values of the `feedback` table's columns, in order, without the row number."""
+def piece_row(piece: Piece) -> tuple[Any, ...]:
+    """Values of the `feedback` table's columns, in order."""
     return (
-        record.tenant,
-        record.id,
-        record.decision_id,
-        record.kind,
-        json_text(record.value),
-        record.at_ms,
-        record.received_ms,
-        record.key,
-        state,
-        "",
+        piece.row,
+        piece.tenant,
+        piece.id,
+        piece.decision_id,
+        piece.kind,
+        json_text(piece.value),
+        piece.at_ms,
+        piece.received_ms,
+        piece.key,
+        piece.state,
+        piece.note,
     )
 
 
-def piece_of(row: Row[Any]) -> Piece:
-    return Piece(
-        row=row.row,
-        tenant=row.tenant,
-        id=row.id,
-        decision_id=row.decision_id,
-        kind=row.kind,
-        value=value_of(row.value),
-        at_ms=row.at_ms,
-        received_ms=row.received_ms,
-        key=row.key,
-        state=row.state,
-        note=row.note,
-    )
+def piece_of(found: Row[Any]) -> Piece:
+    """The inverse of `piece_row`, for a whole row of the table."""
+    row: tuple[Any, ...] = tuple(found)
+    number, tenant, identifier, decision_id, kind, value, *rest = row
+    return Piece(number, tenant, identifier, decision_id, kind, value_of(value), *rest)
 
 
 def value_of(text: str) -> str | float | None:
