@@ -37,6 +37,7 @@ from pointsman.domain.table import (
     digest,
     encode,
 )
+from pointsman.journal.codec import decode_payload
 from pointsman.journal.reader import Tail
 from pointsman.runtime.blobs import BlobStore
 
@@ -192,7 +193,7 @@ class World:
         return self.blobs.put_bytes(artifact.encode(manifest))
 
     def project(self, variants, rules=None, *, name="fraud", number=1, **more):
-        """A table; variants by name: an artifact digest, or a class for a constant, or a Variant."""
+        """A table; variants by name: an artifact digest, a class (a constant), or a Variant."""
         made = []
         for key, what in variants.items():
             if isinstance(what, Variant):
@@ -201,9 +202,7 @@ class World:
                 made.append(Variant(key, "constant", "", "", Runtime.CONSTANT, constant=what))
             else:
                 version = str(len(made) + 1)
-                made.append(
-                    Variant(key, version, f"models:/fraud/{version}", what, Runtime.ONNX)
-                )
+                made.append(Variant(key, version, f"models:/fraud/{version}", what, Runtime.ONNX))
         fields = {
             "tenant": "default",
             "project": name,
@@ -225,9 +224,8 @@ class World:
         for table in projects:
             blob = encode(table)
             self.blobs.put_bytes(blob)
-            rows.append(
-                TableRow(table.tenant, table.project, digest(blob), table.number, self._needs(table))
-            )
+            needs = self._needs(table)
+            rows.append(TableRow(table.tenant, table.project, digest(blob), table.number, needs))
         return Manifest(version, tuple(rows), **more)
 
     def _needs(self, table):
@@ -363,11 +361,17 @@ class WorkerProcess:
         return journal(self.world.data / "journal" / f"worker-{self.slot}")
 
 
-def journal(directory):
+def journal(directory: Path) -> list[Record]:
+    """Every record of a stream, in order; a fault in it fails the test."""
     found: list[Record] = []
-    tail = Tail(directory)
-    while batch := tail.read():
-        found += batch.records
+    tail = Tail(directory, directory.name)
+    while (reading := tail.read()).frames or reading.faults:
+        assert not reading.faults
+        for frame in reading.frames:
+            records, unknown = decode_payload(frame.payload)
+            assert unknown == 0
+            found += records
+    tail.close()
     return found
 
 

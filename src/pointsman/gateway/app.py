@@ -9,7 +9,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
 import pointsman
 from pointsman.domain.errors import Kind, PointsmanError
-from pointsman.gateway import metrics, oip
+from pointsman.gateway import metrics, oip_answers
 from pointsman.gateway.auth import Permission, Principal
 from pointsman.gateway.edge import Edge
 from pointsman.gateway.errors import INTERNAL, STATUS, body
@@ -97,7 +97,7 @@ class App:
         return 200, {
             "name": "pointsman",
             "version": pointsman.__version__,
-            "extensions": list(oip.EXTENSIONS),
+            "extensions": list(oip_answers.EXTENSIONS),
         }
 
     def _model(self, match: Match, caller: Principal) -> tuple[int, Any]:
@@ -105,7 +105,7 @@ class App:
         if match.version is not None:
             resolved_pin(served, match.version, in_path=True)
         if match.action is Action.MODEL_METADATA:
-            return 200, oip.model_metadata(served)
+            return 200, oip_answers.model_metadata(served)
         assert match.action is Action.MODEL_READY
         ready = self._edge.ready
         return (200 if ready else 503), {"name": served.table.project, "ready": ready}

@@ -1,4 +1,4 @@
-"""The gateway's side of the controller: the table by long poll, blobs by digest, feedback states."""
+"""What the gateway asks its controller: tables by long poll, blobs, states of feedback."""
 
 import asyncio
 import tempfile

@@ -6,9 +6,9 @@ from email.utils import formatdate
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.gateway.counters import Counters
 from pointsman.gateway.errors import INTERNAL, STATUS
+from pointsman.gateway.exchange import Exchange
 from pointsman.gateway.intake import Intake
 from pointsman.gateway.pipeline import Pipeline
-from pointsman.gateway.protocol import Exchange
 from pointsman.gateway.routes import FAST, Match, Router, decoded
 from pointsman.gateway.served import Table
 from pointsman.gateway.settings import Limits
@@ -37,7 +37,6 @@ class Edge:
         self._intake = intake
         self._pipeline = pipeline
         self._counters = counters
-        self._buffered = 0
         self._requests: dict[tuple[str, int], int] = {}
         self.head_too_large = PointsmanError(
             Kind.TOO_LARGE,
@@ -77,12 +76,13 @@ class Edge:
         assert match is not None  # canned exchanges do not come here
         try:
             job = self._intake.read(self.table, match, exchange.headers, exchange.body, exchange)
-            pipeline = self._pipeline
-            if pipeline.pending_rows + len(job.rows) > self.limits.pending_rows:
-                job.close()
-                raise self.overloaded()
             exchange.body = b""
-            pipeline.submit(job)
+            if self._pipeline.pending_rows + len(job.rows) > self.limits.pending_rows:
+                job.close()
+                self.answered(match.action.value, 503)
+                exchange.refuse(self._overloaded())
+            else:
+                self._pipeline.submit(job)
         except PointsmanError as error:
             self.answered(match.action.value, STATUS[error.kind])
             exchange.refuse(error)
@@ -91,7 +91,7 @@ class Edge:
             self.answered(match.action.value, 500)
             exchange.refuse(INTERNAL)
 
-    def overloaded(self) -> PointsmanError:
+    def _overloaded(self) -> PointsmanError:
         return PointsmanError(
             Kind.OVERLOADED,
             f"{self._pipeline.pending_rows} rows are waiting already",

@@ -106,7 +106,7 @@ def _explain(body: bytes, error: Exception) -> PointsmanError:
         hint = 'send [{"decision_id": ..., "label": ...}, ...]'
         return PointsmanError(Kind.INVALID, "the body is not a list", hint=hint)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return not_json(error)
+        return not_json(error, body)
     found: list[Violation] = []
     for place, raw in enumerate(raws):
         path = f"[{place}]"
@@ -115,7 +115,7 @@ def _explain(body: bytes, error: Exception) -> PointsmanError:
         except (msgspec.DecodeError, ValueError) as problem:
             said, _, where = str(problem).replace("`", "").partition(" - at $")
             found.append(Violation(path + where, said, _hint(said)))
-    return _refused(found) if found else not_json(error)
+    return _refused(found) if found else not_json(error, body)
 
 
 def _refused(found: list[Violation]) -> PointsmanError:

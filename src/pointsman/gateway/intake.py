@@ -12,8 +12,8 @@ from pointsman.decide.engine import decide
 from pointsman.domain.decision import Decision, Live, Request, Value
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import MAX_ID_BYTES
-from pointsman.gateway import native, oip
-from pointsman.gateway.auth import Permission
+from pointsman.gateway import native, oip, oip_answers
+from pointsman.gateway.auth import Permission, Principal
 from pointsman.gateway.compress import accepted
 from pointsman.gateway.gate import check_text, unpack
 from pointsman.gateway.native import Asked
@@ -26,7 +26,7 @@ Headers = dict[bytes, bytes]
 
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _ENCODERS: Final = {
-    Action.INFER: oip.encode_infer,
+    Action.INFER: oip_answers.encode_infer,
     Action.PREDICT: native.encode_predict,
     Action.DECIDE: native.encode_decide,
 }
@@ -55,16 +55,14 @@ class Intake:
         served = table.projects.get((caller.tenant, match.project))
         if served is None:
             raise table.unknown(caller.tenant, match.project)
-        asked = self._asked(served, match, headers, body)
-        pin = asked.pin if match.version is None else match.version
+        pin = match.version
         if pin is not None:
-            caller.require(Permission.PIN)
-            pin = resolved_pin(served, pin, in_path=match.version is not None)
+            pin = _pinned(caller, served, pin, in_path=True)
+        asked = self._asked(served, match, headers, body)
+        if pin is None and asked.pin is not None:
+            pin = _pinned(caller, served, asked.pin, in_path=False)
         key = get(b"idempotency-key")
-        if key is None:
-            id_ = str(uuid7())
-        else:
-            id_ = derived_id(served.key, key)
+        id_ = str(uuid7()) if key is None else derived_id(served.key, key)
         budget_s = served.deadline_s
         wanted = get(b"x-request-timeout-ms")
         if wanted is not None:
@@ -145,6 +143,11 @@ def _with_unit(served: Served, context: dict[str, Value], unit: str | None) -> d
     own = dict(context)
     native.settle_unit(served.schema, unit, own)
     return own
+
+
+def _pinned(caller: Principal, served: Served, pin: str, *, in_path: bool) -> str:
+    caller.require(Permission.PIN)
+    return resolved_pin(served, pin, in_path=in_path)
 
 
 def resolved_pin(served: Served, pin: str, *, in_path: bool) -> str:

@@ -33,8 +33,8 @@ class Loader:
     """Models that are loaded stay loaded for as long as a served table names them."""
 
     def __init__(self, blobs: BlobStore, counters: Counters, runner: Warmer | None) -> None:
-        self._blobs = blobs
-        self._counters = counters
+        self.blobs = blobs
+        self.counters = counters
         self._runner = runner
         self._models: dict[tuple[str, tuple[Feature, ...]], Score] = {}
 
@@ -48,7 +48,7 @@ class Loader:
             known good, with the runner still starting): their fallbacks answer meanwhile
         Raises PointsmanError with everything that is wrong.
         """
-        blob = await asyncio.to_thread(self._blobs.read, row.digest)
+        blob = await asyncio.to_thread(self.blobs.read, row.digest)
         table = decode(row, blob)
         compiled = compile_table(table)
         scores: dict[str, Score] = {}
@@ -73,7 +73,7 @@ class Loader:
                 hint="the table that is in use stays in use",
                 violations=tuple(found),
             )
-        return Served(compiled, Schema(table), scores, self._counters), tuple(cold)
+        return Served(compiled, Schema(table), scores, self.counters), tuple(cold)
 
     async def warm(self, variant: Variant) -> None:
         """Returns once the model runner has the variant loaded. Raises PointsmanError."""
@@ -97,7 +97,7 @@ class Loader:
         from pointsman.runtime.onnx import OnnxModel
 
         try:
-            manifest = artifact.decode(self._blobs.read(variant.artifact))
+            manifest = artifact.decode(self.blobs.read(variant.artifact))
         except msgspec.DecodeError as error:
             raise PointsmanError(
                 Kind.INVALID, f"artifact {variant.artifact[:12]} is not a manifest: {error}"
@@ -108,7 +108,7 @@ class Loader:
                 f"artifact {variant.artifact[:12]} was prepared for classes "
                 f"{', '.join(manifest.classes)}, not {', '.join(table.classes)}",
             )
-        score: Score = OnnxModel.load(manifest, self._blobs, table.features).score
+        score: Score = OnnxModel.load(manifest, self.blobs, table.features).score
         self._models[key] = score
         return score
 
@@ -149,12 +149,7 @@ def decode(row: TableRow, blob: bytes) -> ProjectTable:
         found.append(Violation("positive", f"{table.positive!r} is not one of the classes"))
     if table.deadline_ms <= 0:
         found.append(Violation("deadline_ms", f"{table.deadline_ms} is not positive"))
-    for variant in table.variants:
-        path = f"variants.{variant.name}"
-        if variant.runtime is Runtime.CONSTANT and variant.constant not in table.classes:
-            found.append(Violation(path, f"{variant.constant!r} is not one of the classes"))
-        if variant.threshold is not None and not 0.0 <= variant.threshold <= 1.0:
-            found.append(Violation(path, f"threshold {variant.threshold} is not from 0 to 1"))
+    found += _variant_problems(table)
     if found:
         raise PointsmanError(
             Kind.INVALID,
@@ -162,3 +157,14 @@ def decode(row: TableRow, blob: bytes) -> ProjectTable:
             violations=tuple(found),
         )
     return table
+
+
+def _variant_problems(table: ProjectTable) -> list[Violation]:
+    found = []
+    for variant in table.variants:
+        path = f"variants.{variant.name}"
+        if variant.runtime is Runtime.CONSTANT and variant.constant not in table.classes:
+            found.append(Violation(path, f"{variant.constant!r} is not one of the classes"))
+        if variant.threshold is not None and not 0.0 <= variant.threshold <= 1.0:
+            found.append(Violation(path, f"threshold {variant.threshold} is not from 0 to 1"))
+    return found

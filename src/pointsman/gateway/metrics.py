@@ -169,4 +169,4 @@ def _label_names(samples: dict[Labels, int] | dict[Labels, dict[str, int]]) -> l
 
 def exposition(directory: Path) -> bytes:
     """`/metrics` for all slots of a counters directory, those of dead workers included."""
-    return bytes(generate_latest(_Merged(merged(directory))))  # type: ignore[arg-type]  # it only calls `collect`
+    return bytes(generate_latest(_Merged(merged(directory))))

@@ -242,9 +242,8 @@ def context_of(schema: Schema, given: Mapping[str, Any]) -> dict[str, Value]:
     try:
         context: dict[str, Value] = _to_builtins(msgspec.convert(known, schema.context))
     except msgspec.ValidationError as error:
-        raise PointsmanError(
-            Kind.INVALID,
-            f"parameters: {str(error).replace('$.', '')}",
-            hint="context attributes have the types the project declares",
-        ) from None
+        said, _, where = str(error).replace("`", "").partition(" - at $.")
+        path = f"parameters.{where}" if where else "parameters"
+        hint = "context attributes have the types the project declares"
+        raise PointsmanError(Kind.INVALID, f"{path}: {said}", hint=hint) from None
     return context

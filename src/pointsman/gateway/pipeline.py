@@ -179,13 +179,8 @@ class Pipeline:
         started = time.perf_counter_ns()
         failure: PointsmanError | None = None
         try:
-            if self._runner is None:
-                raise PointsmanError(
-                    Kind.UNAVAILABLE, f"{member.label} needs the model runner, which is not here"
-                )
             async with asyncio.timeout(left):
-                values = [row.values for row in rows]
-                scores = (await self._runner.score(member.digest, values, left)).tolist()
+                scores = (await self._ask_runner(member, rows, left)).tolist()
         except TimeoutError:
             failure = PointsmanError(Kind.TIMEOUT, f"{member.label} did not answer in time")
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the model's failure
@@ -202,6 +197,13 @@ class Pipeline:
             for row in rows:
                 self._failed(row, failure)
         self._wake()
+
+    async def _ask_runner(self, member: Member, rows: list[Row], timeout_s: float) -> Any:
+        if self._runner is None:
+            raise PointsmanError(
+                Kind.UNAVAILABLE, f"{member.label} needs the model runner, which is not here"
+            )
+        return await self._runner.score(member.digest, [row.values for row in rows], timeout_s)
 
     def _living(self, rows: list[Row]) -> list[Row]:
         """The rows still worth asking for; the others are settled as too late or given up."""
@@ -265,8 +267,7 @@ class Pipeline:
                 continue
             job.latency_us = (now - job.received_ns) // 1000
             failed = _failure(job) is not None
-            for row in job.rows:
-                blobs.append(records.decision(job, row, table, failed=failed))
+            blobs += [records.decision(job, row, table, failed=failed) for row in job.rows]
         try:
             self._log.append(blobs)
         except PointsmanError as error:

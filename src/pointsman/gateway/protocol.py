@@ -16,15 +16,14 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
     HttpToolsProtocol,
 )
 from uvicorn.server import ServerState
 
 from pointsman.domain.errors import Kind, PointsmanError
-from pointsman.gateway.answers import CLOSE, CONTINUE, refusal
+from pointsman.gateway.answers import CONTINUE, refusal
 from pointsman.gateway.errors import INTERNAL, STATUS
-from pointsman.gateway.routes import Match
+from pointsman.gateway.exchange import Exchange
 
 if TYPE_CHECKING:
     from pointsman.gateway.edge import Edge
@@ -35,7 +34,6 @@ GRACE_S: Final = 0.5
 """While draining: how long an idle connection stays open for a request already on its way."""
 _logger = logging.getLogger(__name__)
 
-_OK: Final = STATUS_LINE[200]
 _NEVER: Final = float("inf")
 
 
@@ -47,74 +45,6 @@ class Phase(Enum):
     BODY = "body"
     BUSY = "busy"  # an answer of ours
     LINGER = "linger"  # the end of what a refused client still sends
-
-
-class _NoEvent:
-    """uvicorn sets this when a connection is lost; an exchange has nobody waiting for it."""
-
-    def set(self) -> None:
-        pass
-
-
-class Exchange:
-    """One fast-lane request and its answer; takes the place of uvicorn's cycle.
-
-    match: None for a request that was refused before it was read
-    canned: the whole answer of a refused request
-    first: whether all earlier requests of the connection are answered
-    """
-
-    message_event = _NoEvent()
-
-    __slots__ = (
-        "body",
-        "canned",
-        "complete",
-        "disconnected",
-        "first",
-        "headers",
-        "keep_alive",
-        "match",
-        "protocol",
-        "response_complete",
-    )
-
-    def __init__(
-        self, protocol: "FastLane", match: Match | None, headers: dict[bytes, bytes]
-    ) -> None:
-        self.protocol = protocol
-        self.match = match
-        self.headers = headers
-        self.body: bytes | bytearray = b""
-        self.canned = b""
-        self.keep_alive = True
-        self.complete = False
-        self.first = False
-        self.disconnected = False
-        self.response_complete = False
-
-    def respond(self, status: int, head: bytes, body: bytes) -> None:
-        """Sends the answer. head: header lines, each ended by CRLF."""
-        protocol = self.protocol
-        protocol.send(
-            self,
-            b"".join(
-                (
-                    _OK if status == 200 else STATUS_LINE[status],
-                    protocol.edge.common,
-                    head,
-                    b"" if self.keep_alive else CLOSE,
-                    b"content-length: %d\r\n\r\n" % len(body),
-                    body,
-                )
-            ),
-        )
-
-    def refuse(self, error: PointsmanError, headers: bytes = b"") -> None:
-        """Sends an error answer. headers: further header lines, each ended by CRLF."""
-        protocol = self.protocol
-        lines = protocol.edge.common + headers
-        protocol.send(self, refusal(error, headers=lines, close=not self.keep_alive))
 
 
 class FastLane(HttpToolsProtocol):

@@ -10,10 +10,10 @@ from pointsman.domain.decision import NOTHING_LIVE, Live, Reason
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
 from pointsman.domain.table import ProjectTable, Runtime, Variant
-from pointsman.gateway.auth import Gatekeeper
+from pointsman.gateway.auth import Gatekeeper, Permission
 from pointsman.gateway.counters import Counters
 from pointsman.gateway.metrics import MemberCounters, ProjectCounters
-from pointsman.gateway.routes import Action, Match, Permission
+from pointsman.gateway.routes import Action, Match
 from pointsman.gateway.schema import Schema, encode
 
 Score = Callable[[Sequence[Sequence[Any]]], Any]
@@ -203,7 +203,7 @@ def _targets(served: Served) -> dict[bytes, Match]:
 
 
 def _pins(variants: Sequence[Variant]) -> dict[str, str]:
-    """Variant by what a caller may ask for: its label, its name, its version where that is clear."""
+    """Variant by what a caller may ask for: label, name, or version where only one has it."""
     versions = [variant.version for variant in variants]
     pins = {v.version: v.name for v in variants if versions.count(v.version) == 1}
     pins |= {variant.name: variant.name for variant in variants}

@@ -19,14 +19,12 @@ from pointsman.domain.table import Manifest, Runtime, TableRow, encode
 from pointsman.gateway import files
 from pointsman.gateway.auth import Gatekeeper
 from pointsman.gateway.controller_client import ControllerClient, read_manifest
-from pointsman.gateway.counters import Counters
 from pointsman.gateway.edge import Edge
 from pointsman.gateway.loader import Loader
 from pointsman.gateway.overrides import FILE as OVERRIDES
 from pointsman.gateway.overrides import Switch, Watch
 from pointsman.gateway.served import Served, Table
 from pointsman.gateway.settings import WorkerSettings
-from pointsman.runtime.blobs import BlobStore
 
 _logger = logging.getLogger(__name__)
 
@@ -65,16 +63,14 @@ class TableFeed:
         self,
         settings: WorkerSettings,
         edge: Edge,
-        blobs: BlobStore,
         loader: Loader,
-        counters: Counters,
         client: ControllerClient | None,
     ) -> None:
         self._settings = settings
         self._edge = edge
-        self._blobs = blobs
+        self._blobs = loader.blobs
         self._loader = loader
-        self._counters = counters
+        self._counters = loader.counters
         self._client = client
         self._overrides = Watch(settings.gateway / OVERRIDES)
         self._manifest: Manifest | None = None

@@ -62,7 +62,7 @@ class _JsonDecoder:
             value = Annotated[int, msgspec.Meta(ge=low, le=high)]
         else:
             value = float
-        flat, nested = list[value], list[list[value]]  # type: ignore[valid-type]  # made at run time
+        flat, nested = list[value], list[list[value]]
         flat_null, nested_null = list[value | None], list[list[value | None]]
         self._decoders: dict[tuple[bool, bool], msgspec.json.Decoder[Any]] = {
             (False, False): msgspec.json.Decoder(flat),

@@ -34,7 +34,7 @@ def explain(
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as broken:
-        return not_json(broken)
+        return not_json(broken, body)
     found = tuple(islice(_top(schema, value, features=features), MOST + 1))
     if not found:
         found = (Violation("", _plain(str(error))),)
@@ -51,8 +51,10 @@ def explain(
     )
 
 
-def not_json(error: Exception) -> PointsmanError:
+def not_json(error: Exception, body: bytes | bytearray) -> PointsmanError:
     """The refusal of a body that is not JSON."""
+    if not body:
+        return PointsmanError(Kind.MALFORMED, "the body is empty", hint="send JSON")
     said = _plain(str(error)).removeprefix("JSON is malformed: ")
     if said == "Number out of range":
         return PointsmanError(

@@ -84,7 +84,7 @@ class Worker:
         blobs = BlobStore(settings.blobs)
         self.client = ControllerClient(settings) if settings.admin_url else None
         loader = Loader(blobs, self.counters, runner)
-        self.feed = TableFeed(settings, self.edge, blobs, loader, self.counters, self.client)
+        self.feed = TableFeed(settings, self.edge, loader, self.client)
         state = no_controller if self.client is None else self.client.feedback_state
         app = App(self.edge, Feedback(self.log, self.counters, limits), state, directory)
         self.server = _Server(
@@ -125,7 +125,7 @@ class Worker:
     async def _settle(self) -> None:
         """Waits for what has no connection any more: shadows, and answers to clients that left."""
         until = self._loop.time() + 1.0
-        while self.pipeline.busy and self._loop.time() < until:
+        while self.pipeline.busy and self._loop.time() < until:  # noqa: ASYNC110 - it has many parts
             await asyncio.sleep(0.01)
 
     def _close(self) -> int:
