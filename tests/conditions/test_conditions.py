@@ -1,5 +1,7 @@
 """Conditions mean the same in every engine, and never raise."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -283,3 +285,17 @@ def test_compiling_any_text_gives_a_condition_or_a_pointsman_error(source: str) 
             kind = Kind.INVALID
 
         assert kind is Kind.INVALID
+
+
+def test_the_request_path_gets_conditions_without_the_control_plane_s_libraries() -> None:
+    """Importing and compiling loads neither pydantic nor YAML, nor the engine that is not used."""
+    program = (
+        "import sys; from pointsman.conditions import compile_condition;"
+        "compile_condition('true', ());"
+        "print(sorted({'pydantic', 'ruamel.yaml', 'cel', 'pointsman.spec'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert done.stdout.strip() == "[]"

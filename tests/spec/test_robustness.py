@@ -1,5 +1,6 @@
 """Whatever stands in a file, lint answers: projects, or a PointsmanError that names places."""
 
+import copy
 import json
 import random
 from pathlib import Path
@@ -69,12 +70,12 @@ def test_a_document_with_its_text_mutated_gets_an_answer(seed: int) -> None:
             case 2:
                 lines[at], lines[to] = lines[to], lines[at]
             case 3:
-                cut = dice.randrange(len(lines[at]))
+                cut = dice.randint(0, len(lines[at]))
                 lines[at] = lines[at][:cut]
             case 4:
                 lines[at] = " " * dice.randint(0, 6) + lines[at].lstrip(" ")
             case _:
-                cut = dice.randrange(len(lines[at]))
+                cut = dice.randint(0, len(lines[at]))
                 lines[at] = lines[at][:cut] + dice.choice(TOKENS) + lines[at][cut:]
 
     judge("".join(lines))
@@ -113,9 +114,11 @@ def _mutate(body: Any, dice: random.Random) -> None:
             case 0:
                 del body[key]
             case 1 if isinstance(body, dict):
-                body[dice.choice(["", "x y", "champion", "when", "<<", str(key) + "s"])] = inner
+                body[dice.choice(["", "x y", "champion", "when", "<<", str(key) + "s"])] = (
+                    copy.deepcopy(inner)
+                )
             case 2 if isinstance(body, list):
-                body.append(inner)
+                body.append(copy.deepcopy(inner))
             case _:
-                body[key] = dice.choice(VALUES)
+                body[key] = copy.deepcopy(dice.choice(VALUES))
         return

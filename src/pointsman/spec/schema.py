@@ -10,7 +10,12 @@ from typing import Any, Final
 from pointsman.domain.table import AttributeType, FeatureType
 from pointsman.spec.described import KEYS, LATER_KEYS, LATER_NOTE
 from pointsman.spec.models import Project
-from pointsman.spec.scalars import DURATION_PATTERN, format_duration
+from pointsman.spec.scalars import (
+    DURATION_PATTERN,
+    SIZE_PATTERN,
+    format_duration,
+    format_size,
+)
 
 FILE_NAME: Final = "project.schema.json"
 """What the exported file is called; generated specs name it beside them."""
@@ -84,6 +89,8 @@ def _default(node: dict[str, Any]) -> dict[str, Any]:
         return {}
     if isinstance(default, int) and node.get("pattern") == DURATION_PATTERN:
         return {"default": format_duration(default)}
+    if isinstance(default, int) and node.get("pattern") == SIZE_PATTERN:
+        return {"default": format_size(default)}
     if isinstance(default, str) and default.isdigit():
         return {"default": int(default)}
     return {"default": default}
