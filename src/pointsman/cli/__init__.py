@@ -12,6 +12,7 @@ import typer
 from pointsman import __version__
 from pointsman.cli import (
     access_commands,
+    demo_commands,
     inspect_commands,
     project_commands,
     serve_commands,
@@ -36,7 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for commands in (spec_commands, project_commands, inspect_commands, serve_commands):
+_GROUPS = (spec_commands, project_commands, inspect_commands, serve_commands, demo_commands)
+for commands in _GROUPS:
     commands.register(app)
 app.add_typer(access_commands.keys, name="key")
 app.add_typer(access_commands.tokens, name="token")
