@@ -92,7 +92,7 @@ class Demo:
         with screen.step("Start a model registry and Pointsman; train and register three models"):
             self._start()
         with screen.step("Apply the project: rules, a 90/10 split, a shadow"):
-            self.cli("apply", "-f", str(self.file))
+            self.cli("apply", "-f", str(self.file), "--yes")
         with screen.step("Send the test part as traffic; its labels come some batches late"):
             replayed = self._replay()
         with screen.step("Who served what, and how well"):
@@ -131,6 +131,7 @@ class Demo:
         done = subprocess.run(
             python("-m", "pointsman.cli", *arguments),
             env=os.environ | self._where(),
+            stdin=subprocess.DEVNULL,
             timeout=TRAIN_LIMIT_S,
             check=False,
         )

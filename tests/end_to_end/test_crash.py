@@ -1,0 +1,142 @@
+"""`kill -9` of every process at any moment, under traffic: nothing acknowledged is lost."""
+
+import asyncio
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pysqlite3.dbapi2 as sqlite
+from tests.end_to_end import ledger
+from tests.end_to_end.conftest import Start
+from tests.end_to_end.serving import EXAMPLE, Serving, kill
+
+from pointsman.domain.records import DecisionRecord, OutcomeRecord, Record
+from pointsman.journal.codec import decode_payload
+from pointsman.journal.reader import Tail, streams
+
+KILLS = 24
+PARENT_EACH = 6
+USERS = 4
+SERVING_AGAIN_S = 5.0
+PARTS_AGAIN_S = 30.0
+SEED = 20
+
+
+def test_kill_9_of_any_process_loses_nothing_acknowledged_and_counts_nothing_twice(
+    start: Start, tmp_path: Path
+) -> None:
+    """Each answer and each 202 was noted on the client's disk; all of it must be in the store."""
+    serving = start()
+    path = tmp_path / "ledger.jsonl"
+
+    outages = asyncio.run(_under_fire(serving, path))
+
+    decisions, feedback = ledger.read(path)
+    assert len(decisions) > 10 * KILLS, "too little traffic to show anything"
+    serving.wait(lambda: _ingested(serving), limit_s=60)
+    stored = _status_counts(serving)
+    explained = [serving.cli("explain", one).returncode for one in random.sample([*decisions], 5)]
+    serving.stop()
+    records = list(_journal(serving.data))
+    logged = [record.id for record in records if isinstance(record, DecisionRecord)]
+    told = {record.id for record in records if isinstance(record, OutcomeRecord)}
+    assert max(outages) <= SERVING_AGAIN_S, outages
+    assert all(fact["logged"] for fact in decisions.values())
+    assert set(decisions) - set(logged) == set(), "answered, but not recorded"
+    assert set(feedback) - told == set(), "acknowledged, but lost"
+    assert len(set(logged)) == len(logged), "recorded twice"
+    assert explained == [0] * 5
+    assert serving.cli("verify", "--data", str(serving.data)).returncode == 0
+    labelled = {record.decision_id for record in records if isinstance(record, OutcomeRecord)}
+    assert stored == (len(logged), len(labelled)), "status counts differently than the journal"
+    _check_store(serving.data / "store.db", records)
+
+
+async def _under_fire(serving: Serving, path: Path) -> list[float]:
+    """Seconds until the gateway answered again, for each kill."""
+    traffic = ledger.Traffic(serving.running.data_url, EXAMPLE / "project.yaml", path)
+    running = asyncio.create_task(traffic.run(USERS))
+    draw = random.Random(SEED)
+    outages = []
+    try:
+        await traffic.served_since(0, SERVING_AGAIN_S)
+        for number in range(KILLS):
+            await asyncio.sleep(draw.uniform(0.05, 0.4))
+            outages.append(await _one_kill(serving, traffic, draw, number))
+    finally:
+        traffic.stop()
+        await running
+    print(f"outages: {sorted(round(one, 2) for one in outages)}; refusals: {traffic.refusals}")
+    return outages
+
+
+async def _one_kill(
+    serving: Serving, traffic: ledger.Traffic, draw: random.Random, number: int
+) -> float:
+    """Kills one process; returns when it answers again and all parts are back."""
+    parts = serving.children()
+    if number % PARENT_EACH == PARENT_EACH - 1:
+        at = time.monotonic()
+        serving.kill()
+        await asyncio.to_thread(serving.launch)
+    else:
+        victim = draw.choice(sorted(parts))
+        at = kill(parts[victim])
+    outage = await traffic.served_since(at, PARTS_AGAIN_S)
+    await asyncio.to_thread(serving.wait, lambda: serving.children().keys() == parts.keys())
+    return outage
+
+
+def _ingested(serving: Serving) -> bool:
+    """Whether the ingester has read all that the journal holds."""
+    records = list(_journal(serving.data))
+    decisions = sum(isinstance(record, DecisionRecord) for record in records)
+    labelled = {record.decision_id for record in records if isinstance(record, OutcomeRecord)}
+    return _status_counts(serving) == (decisions, len(labelled))
+
+
+def _status_counts(serving: Serving) -> tuple[int, int]:
+    """Decisions and labelled decisions, as `status` says."""
+    from pointsman.demo import checks
+
+    status = serving.status()
+    return checks.decisions(status), checks.labels(status)
+
+
+def _journal(data: Path) -> list[Record]:
+    """Everything the journal holds, read by its own rules."""
+    records: list[Record] = []
+    for stream in streams(data / "journal"):
+        tail = Tail(data / "journal" / stream, stream)
+        while frames := tail.read().frames:
+            for frame in frames:
+                found, unknown = decode_payload(frame.payload)
+                assert unknown == 0
+                records += found
+        tail.close()
+    return records
+
+
+def _check_store(file: Path, records: list[Record]) -> None:
+    """Rows, traffic, exposures and evidence agree with the journal, each thing once."""
+    decisions = [record for record in records if isinstance(record, DecisionRecord)]
+    split = [record for record in decisions if record.reason == "SPLIT"]
+    labelled = {record.decision_id for record in records if isinstance(record, OutcomeRecord)}
+    told = {record.id for record in records if isinstance(record, OutcomeRecord)}
+    store = sqlite.connect(f"file:{file}?mode=ro", uri=True)
+    try:
+        assert _all(store, "select id from decision") == sorted((one.id,) for one in decisions)
+        assert _all(store, "select distinct id from feedback") == sorted((one,) for one in told)
+        assert _all(store, "select decision_id from outcome") == sorted((one,) for one in labelled)
+        counted = _all(store, "select sum(decisions), sum(labelled) from traffic")
+        assert counted == [(len(decisions), len(labelled))]
+        exposed = len({(one.rule, one.epoch, one.unit_hash) for one in split})
+        assert _all(store, "select count(*) from exposure") == [(exposed,)]
+        assert _all(store, "select count(*) from inbox") == [(0,)]
+    finally:
+        store.close()
+
+
+def _all(store: Any, query: str) -> list[tuple[Any, ...]]:
+    return sorted(store.execute(query).fetchall())
