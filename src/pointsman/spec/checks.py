@@ -15,9 +15,9 @@ from pointsman.spec import references
 from pointsman.spec.draft import Draft
 from pointsman.spec.models import ContextAttribute, Variant
 from pointsman.spec.pending import LATER, later_blocks, later_references
+from pointsman.spec.places import Document
 from pointsman.spec.report import Report
 from pointsman.spec.rules import check_rules
-from pointsman.spec.source import Document
 
 _BY_POSITIVE: Final = frozenset({"precision", "recall", "specificity", "f1", "auc"})
 _PYTHON_TYPES: Final[dict[AttributeType, tuple[type, ...]]] = {

@@ -12,6 +12,7 @@ from pointsman.domain.names import qualified
 from pointsman.spec import checks, source, wording
 from pointsman.spec.draft import Draft
 from pointsman.spec.models import Project
+from pointsman.spec.places import Document
 
 EXTENSIONS: Final = frozenset({".yaml", ".yml", ".json"})
 
@@ -102,7 +103,7 @@ def _check(text: str | PointsmanError, file: str) -> _Loaded:
     return loaded
 
 
-def check_document(document: source.Document) -> tuple[Project | None, list[Violation]]:
+def check_document(document: Document) -> tuple[Project | None, list[Violation]]:
     """The project, if nothing at all is wrong with it, and what is wrong."""
     if not document.violations or document.value is not None:
         project, violations = _validate(document)
@@ -113,7 +114,7 @@ def check_document(document: source.Document) -> tuple[Project | None, list[Viol
     return (None if everything else project), everything
 
 
-def _validate(document: source.Document) -> tuple[Project | None, list[Violation]]:
+def _validate(document: Document) -> tuple[Project | None, list[Violation]]:
     if not isinstance(document.value, dict):
         place = document.start
         hint = "begin with `apiVersion: pointsman/v1`; `pointsman init` writes a commented file"
@@ -127,7 +128,7 @@ def _validate(document: source.Document) -> tuple[Project | None, list[Violation
     return project, checks.check(Draft.of(project, document.value["spec"]), document)
 
 
-def _name(document: source.Document) -> str | None:
+def _name(document: Document) -> str | None:
     metadata: Any = document.value.get("metadata") if isinstance(document.value, dict) else None
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str):
         return None

@@ -7,8 +7,8 @@ from pydantic import TypeAdapter, ValidationError
 from pointsman.domain.suggestion import did_you_mean
 from pointsman.spec.draft import Draft
 from pointsman.spec.later import Rollout
+from pointsman.spec.places import Path
 from pointsman.spec.report import Report
-from pointsman.spec.source import Path
 
 LATER: Final = "is not available yet"
 

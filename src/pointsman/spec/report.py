@@ -5,7 +5,7 @@ from pointsman.domain.suggestion import did_you_mean
 from pointsman.domain.table import AttributeType
 from pointsman.spec import references
 from pointsman.spec.draft import Draft
-from pointsman.spec.source import Document, Path, render
+from pointsman.spec.places import Document, Path, render
 
 
 class Report:

@@ -11,8 +11,8 @@ from pointsman.domain.suggestion import did_you_mean
 from pointsman.domain.table import SPACE, Attribute
 from pointsman.spec.draft import Draft
 from pointsman.spec.models import Rule
+from pointsman.spec.places import Path
 from pointsman.spec.report import Report
-from pointsman.spec.source import Path
 
 _ACTIONS: Final = ("use", "split", "bandit", "ensemble", "cascade")
 

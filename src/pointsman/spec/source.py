@@ -7,7 +7,7 @@ tags, no merge keys, no directives, no empty values, no number that could be rea
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -25,6 +25,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.reader import ReaderError
 
 from pointsman.domain.errors import Violation
+from pointsman.spec.places import Document, Path, Place, render
 
 MAX_BYTES: Final = 256 * 1024
 """Of a file. The longest sensible project is a few thousand lines; reading this takes seconds."""
@@ -47,23 +48,6 @@ _CONSTANTS: Final = {"true": True, "True": True, "TRUE": True} | dict.fromkeys(
 _MERGE: Final = "<<"
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
-Path = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something stands: 1-based line and column.
-
-    text: of a one-line scalar, the column of its first character; of a literal block (`|`), that
-        of its first line; 0 where characters cannot be mapped one to one
-    text_line: the line `text` is on
-    """
-
-    line: int
-    column: int
-    text: int = 0
-    text_line: int = 0
-
 
 @dataclass(slots=True)
 class Node:
@@ -73,49 +57,6 @@ class Node:
     value: Any = None
     mapping: dict[str, tuple[Place, "Node"]] | None = None
     sequence: list["Node"] | None = None
-
-
-@dataclass(slots=True)
-class Document:
-    """One YAML document as plain values.
-
-    keys / values: places by path; broken: paths that have a violation already, whose value is
-        not to be complained about a second time
-    """
-
-    value: Any
-    start: Place
-    keys: dict[Path, Place] = field(default_factory=dict)
-    values: dict[Path, Place] = field(default_factory=dict)
-    broken: set[Path] = field(default_factory=set)
-    violations: list[Violation] = field(default_factory=list)
-
-    def place(self, path: Path) -> Place:
-        """Where to point for a path: its key, else its value, else the nearest thing around it."""
-        while path:
-            found = self.keys.get(path) or self.values.get(path)
-            if found is not None:
-                return found
-            path = path[:-1]
-        return self.start
-
-    def value_place(self, path: Path) -> Place:
-        """The value itself where it stands behind its key, else as `place`."""
-        found = self.values.get(path)
-        return found if found is not None else self.place(path)
-
-
-def render(path: Path) -> str:
-    """`spec.rules[1].split`, the way a user would write it."""
-    text = ""
-    for part in path:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif re.fullmatch(r"[A-Za-z0-9_-]+", part):
-            text += f".{part}" if text else part
-        else:
-            text += f'["{part}"]'
-    return text
 
 
 def read(text: str) -> Iterator[Document]:
@@ -266,7 +207,9 @@ class _Builder:
         key = event.value
         if key == _MERGE and event.style is None:
             hint = "write the keys out; whole values can be shared with an anchor and an alias"
-            self._report(self._open[-1], place, "merge keys are not used here", hint, key=key)
+            self.problems.append(
+                _Problem(self._open[-1], key, place, "merge keys are not used here", hint)
+            )
         self._key[-1] = (key, place)
 
     def _add(self, node: Node) -> None:
@@ -284,7 +227,9 @@ class _Builder:
             return
         if key in mapping:
             hint = f"it is first given in line {mapping[key][0].line}; keep one of them"
-            self._report(parent, place, f"the key '{key}' is given twice", hint, key=key)
+            self.problems.append(
+                _Problem(parent, key, place, f"the key '{key}' is given twice", hint)
+            )
             return
         mapping[key] = (place, node)
 
@@ -308,7 +253,9 @@ class _Builder:
         if event.tag is not None:
             hint = "remove it; put quotes around what must be text"
             tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
-            self._report(node, place, f"the tag `{tag}` is not used here", hint)
+            self.problems.append(
+                _Problem(node, None, place, f"the tag `{tag}` is not used here", hint)
+            )
         if event.anchor is not None:
             self._anchors[event.anchor] = node
         return node
@@ -323,23 +270,24 @@ class _Builder:
             node.value = int(text)
         elif _ODD_NUMBER.fullmatch(text):
             hint = f'write it in decimal, or as text: "{text}"'
-            self._report(node, node.place, f"{text} is not a plain number", hint)
+            self.problems.append(
+                _Problem(node, None, node.place, f"{text} is not a plain number", hint)
+            )
             node.value = text
         elif _NOT_FINITE.fullmatch(text):
-            self._report(node, node.place, f"{text} is not a finite number", "")
+            self.problems.append(
+                _Problem(node, None, node.place, f"{text} is not a finite number", "")
+            )
             node.value = text
         elif any(c.isdigit() for c in text) and _FLOAT.fullmatch(text):
             node.value = float(text)
             if node.value in (float("inf"), float("-inf")):
-                self._report(node, node.place, f"{text} is not a finite number", "")
+                self.problems.append(
+                    _Problem(node, None, node.place, f"{text} is not a finite number", "")
+                )
                 node.value = text
         else:
             node.value = text
-
-    def _report(
-        self, node: Node, place: Place, message: str, hint: str, *, key: str | None = None
-    ) -> None:
-        self.problems.append(_Problem(node, key, place, message, hint))
 
     def _place(self, event: Any) -> Place:
         mark = event.start_mark

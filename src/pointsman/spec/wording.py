@@ -12,8 +12,8 @@ from pointsman.domain.errors import Violation
 from pointsman.domain.names import ATTRIBUTE_PATTERN, NAME_PATTERN
 from pointsman.domain.suggestion import did_you_mean
 from pointsman.spec.models import API_VERSION, Project
+from pointsman.spec.places import Document, Path, render
 from pointsman.spec.scalars import format_duration
-from pointsman.spec.source import Document, Path, render
 
 _QUOTE: Final = "put quotes around it"
 _PATTERNS: Final = {
