@@ -86,6 +86,23 @@ def prepared(
     return data, serving.token
 
 
+@pytest.fixture(scope="session")
+def shared(
+    prepared: tuple[Path, str],
+    registry: Registry,
+    processes: Processes,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Serving]:
+    """A Pointsman that tests only ask, and never harm."""
+    template, token = prepared
+    data = tmp_path_factory.mktemp("shared") / "data"
+    shutil.copytree(template, data)
+    made = Serving(processes, data, token, (*WORKERS, *registry.arguments))
+    made.start()
+    yield made
+    made.running.process.stop(20)
+
+
 @pytest.fixture
 def start(
     prepared: tuple[Path, str], registry: Registry, processes: Processes, tmp_path: Path
