@@ -100,8 +100,8 @@ class ProjectRoutes:
     ) -> dict[str, Any]:
         """Creates or replaces. If-Match names the revision the change was made to; without it only
         a project that does not exist yet is created."""
-        declared = await _declared(request, tenant, project)
         intent = Intent(caller(request).actor, reason, _parent(request, required=True))
+        declared = await _declared(request, tenant, project)
         outcome = await run_in_threadpool(self._projects.apply, declared, intent)
         response.headers["etag"] = f'"{outcome.number}"'
         return await self._answer(outcome, wait)

@@ -49,7 +49,7 @@ def lines(connection: Connection, project: str, since_ms: int = 0) -> list[Line]
         .where(traffic.c.project == project, traffic.c.hour_ms >= since_ms)
         .group_by(*keys)
     )
-    return [Line(*row) for row in found]
+    return [Line(*tuple(row)) for row in found]
 
 
 def gauges(
