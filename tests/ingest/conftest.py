@@ -109,6 +109,11 @@ class World:
         self.write(*records, stream=stream)
         return self.ingester.tick()
 
+    def drain(self):
+        """Takes in everything there is."""
+        while self.ingester.tick().more:
+            pass
+
     def all(self, query):
         """Rows of a query, in text or not, as the store stands."""
         with reader(self.engine).connect() as connection:
@@ -152,7 +157,7 @@ class Records:
     hour = HOUR
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     return Records
 

@@ -82,7 +82,7 @@ def test_a_live_stream_is_followed_across_segments(stream):
 
 
 @given(st.integers(0, 10_000), st.booleans())
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_a_cut_segment_yields_the_batches_before_the_cut(new_stream, cut, live):
     """Wherever a file ends, whole batches are read and nothing else, and nothing is an error.
 
@@ -130,7 +130,7 @@ def test_cutting_at_every_byte_recovers_to_a_sound_chain(new_stream):
 
 
 @given(st.integers(0, 10_000), st.integers(1, 255))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, derandomize=True)
 def test_a_flipped_bit_costs_its_batch_and_no_other(new_stream, at, flip):
     """Damage in the middle is reported with its place and its loss; the rest is kept."""
     stream = new_stream()
@@ -153,7 +153,7 @@ def test_a_flipped_bit_costs_its_batch_and_no_other(new_stream, at, flip):
 
 
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.binary(max_size=40)), max_size=6))
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None, derandomize=True)
 def test_any_damage_is_survived(new_stream, wounds):
     """Whatever is written over a segment, reading ends, and yields only what was written."""
     stream = new_stream()

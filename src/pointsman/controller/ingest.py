@@ -169,7 +169,7 @@ class Ingester:
                 readings[name] = reading
                 size = sum(frame.end - frame.start for frame in reading.frames)
                 tick.bytes += size
-                tick.more = tick.more or size >= share
+                tick.more = tick.more or reading.more or size >= share
         return readings
 
     def _take_in(

@@ -49,12 +49,17 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What one look at a stream gave. Commit `after` together with what the frames caused."""
+    """What one look at a stream gave. Commit `after` together with what the frames caused.
+
+    frames: all of one segment, the one that `after` is in
+    more: whether there are newer segments to read
+    """
 
     frames: tuple[Frame, ...]
     faults: tuple[Fault, ...]
     before: Position
     after: Position
+    more: bool
 
 
 def streams(journal: Path) -> list[str]:
@@ -108,6 +113,7 @@ class Tail:
         before = self._position
         faults: list[Fault] = []
         frames: list[Frame] = []
+        newer: list[int] = []
         while not frames:
             # Looked at before the segment is read: if there is a newer one, or no writer, by now,
             # then what is read next is all that this segment will ever hold.
@@ -123,7 +129,7 @@ class Tail:
                     break
                 at = self._position
                 self._position = Position(self._number + 1, 0, at.next, at.hash)
-        return Reading(tuple(frames), tuple(faults), before, self._position)
+        return Reading(tuple(frames), tuple(faults), before, self._position, bool(newer))
 
     def _enter(self, numbers: list[int], faults: list[Fault]) -> None:
         """Opens the segment to read. `numbers` has one at or behind the position."""
