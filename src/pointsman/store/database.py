@@ -4,6 +4,7 @@ The system's own SQLite is never used: versions 3.7.0 to 3.51.2 can corrupt a da
 when two connections write or checkpoint at the same time (the WAL-reset bug).
 """
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -29,14 +30,18 @@ _FIRST_FAULTY: Final = (3, 7, 0)
 _FIRST_SOUND: Final = (3, 51, 3)
 _BACKPORTS: Final = {(3, 44): 6, (3, 50): 7}
 
-_PRAGMAS: Final = (
+_OF_THE_FILE: Final = (
     # Before the first table: lets retention give pages back to the file system.
     "PRAGMA auto_vacuum = INCREMENTAL",
     "PRAGMA journal_mode = WAL",
+)
+"""Kept in the file. Set once, since setting them again would wait for whoever writes."""
+
+_OF_A_CONNECTION: Final = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
     # FULL: a transaction that has committed survives a loss of power.
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
-    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
     f"PRAGMA cache_size = -{_CACHE_KIB}",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 4000",
@@ -66,6 +71,11 @@ def open_database(path: Path) -> Engine:
     version has migrated.
     """
     check_sqlite(dbapi2.sqlite_version_info)
+    with contextlib.closing(dbapi2.connect(str(path))) as first:
+        if first.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            for pragma in _OF_THE_FILE:
+                first.execute(pragma)
+    path.chmod(0o600)
     engine = create_engine(
         URL.create("sqlite+pysqlite", database=str(path)),
         module=dbapi2,
@@ -77,7 +87,6 @@ def open_database(path: Path) -> Engine:
     event.listen(engine, "begin", _begin)
     with engine.begin() as connection:
         migrations.upgrade(connection)
-    path.chmod(0o600)
     return engine
 
 
@@ -122,7 +131,7 @@ class DataLock:
 def _prepare_connection(connection: Any, _: object) -> None:
     # None: the driver begins no transactions by itself; `_begin` does, and knows which kind.
     connection.isolation_level = None
-    for pragma in _PRAGMAS:
+    for pragma in _OF_A_CONNECTION:
         connection.execute(pragma)
 
 
