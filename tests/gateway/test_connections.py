@@ -2,10 +2,10 @@
 
 import contextlib
 import json
-import os
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -46,8 +46,11 @@ def test_pipelined_requests_are_answered_in_order(worker, kit):
         answers = [kit.read_answer(stream) for _ in sent]
 
     assert [a[0] for a in answers] == [404 if n == 20 else 200 for n in range(42)]
-    scores = [json.loads(a[2])["probabilities"]["fraud"] for n, a in enumerate(answers)
-              if n not in {5, 20}]
+    scores = [
+        json.loads(a[2])["probabilities"]["fraud"]
+        for n, a in enumerate(answers)
+        if n not in {5, 20}
+    ]
     assert scores == pytest.approx(
         [kit.probability((0.1, 0.01), -1.0, kit.row | {"amount": n}) for n in range(40)]
     )
@@ -115,7 +118,7 @@ def test_expect_continue_is_answered(worker, kit):
         assert kit.read_answer(stream)[0] == 200
 
 
-@pytest.mark.parametrize("version, header", [("1.0", ""), ("1.1", "connection: close\r\n")])
+@pytest.mark.parametrize(("version", "header"), [("1.0", ""), ("1.1", "connection: close\r\n")])
 def test_connections_close_when_the_client_wants_it(worker, kit, version, header):
     """HTTP/1.0 and `connection: close` end after one answer."""
     body = json.dumps({"features": kit.row}).encode()
@@ -154,7 +157,9 @@ def test_slow_headers_are_cut_off(worker, kit):
 def test_slow_bodies_are_cut_off(worker, kit, path):
     """On both lanes; trickling bytes buy no time."""
     with worker.connect() as connection:
-        connection.sendall(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n".encode())
+        connection.sendall(
+            f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n".encode()
+        )
         with contextlib.suppress(OSError):
             for _ in range(12):
                 connection.sendall(b" ")
@@ -287,9 +292,6 @@ def test_a_worker_dies_with_its_parent(world, tmp_path):
         f"    env={{**os.environ, 'POINTSMAN_WORKER': {settings!r}}})\n"
         f"open({str(pid_file)!r}, 'w').write(str(p.pid)); time.sleep(60)\n"
     )
-    import subprocess
-    import sys
-
     parent = subprocess.Popen([sys.executable, "-c", script])
     report = world.data / "gateway" / "workers" / "0.json"
     until = time.monotonic() + 15
@@ -306,6 +308,6 @@ def test_a_worker_dies_with_its_parent(world, tmp_path):
 
 def _runs(pid):
     try:
-        return "(zombie)" not in open(f"/proc/{pid}/status").read()
+        return "(zombie)" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False

@@ -331,14 +331,14 @@ WIRE = {
         "this is not an HTTP/1.1 request: Invalid character in Content-Length", None, True,
     ),
     "length and chunks": (
-        b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
-        b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n", 400, "malformed",
+        (b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
+        b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"), 400, "malformed",
         "this is not an HTTP/1.1 request: Transfer-Encoding can't be present with Content-Length",
         None, True,
     ),
     "a chunk of no size": (
-        b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\n"
-        b"transfer-encoding: chunked\r\n\r\nzz\r\n", 400, "malformed",
+        (b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\n"
+        b"transfer-encoding: chunked\r\n\r\nzz\r\n"), 400, "malformed",
         "this is not an HTTP/1.1 request: Invalid character in chunk size", None, True,
     ),
     "a huge header": (
@@ -352,8 +352,8 @@ WIRE = {
         "send fewer or shorter headers", True,
     ),
     "a body announced too large": (
-        b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\n"
-        b"content-length: 99999999\r\n\r\n", 413, "too_large",
+        (b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\n"
+        b"content-length: 99999999\r\n\r\n"), 413, "too_large",
         "the body is longer than 16777216 bytes", "split the request", True,
     ),
     "feedback announced too large": (

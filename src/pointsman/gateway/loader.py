@@ -4,18 +4,21 @@ Nothing of what is being served is touched; whoever asked swaps the result in, o
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
 import msgspec
 
 from pointsman.decide.table import load as compile_table
 from pointsman.domain import artifact
+from pointsman.domain.artifact import ArtifactManifest
 from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.domain.table import Feature, ProjectTable, Runtime, TableRow, Variant, digest
 from pointsman.gateway.counters import Counters
 from pointsman.gateway.schema import Schema
-from pointsman.gateway.served import Score, Served
+from pointsman.gateway.served import Pick, Score, Served
 from pointsman.runtime.blobs import BlobStore
+from pointsman.runtime.rows import picker
 
 WARM_S: Final = 60.0
 """How long the model runner may take to load a native model."""
@@ -27,6 +30,8 @@ class Warmer(Protocol):
     """The model runner's client."""
 
     async def warm(self, digest: str) -> Any: ...
+
+    async def keep(self, digests: Iterable[str]) -> None: ...
 
 
 class Loader:
@@ -52,6 +57,7 @@ class Loader:
         table = decode(row, blob)
         compiled = compile_table(table)
         scores: dict[str, Score] = {}
+        picks: dict[str, Pick] = {}
         cold: list[str] = []
         found: list[Violation] = []
         for variant in table.variants:
@@ -59,9 +65,10 @@ class Loader:
                 if variant.runtime is Runtime.ONNX:
                     scores[variant.name] = await asyncio.to_thread(self._model, variant, table)
                 elif variant.runtime is Runtime.NATIVE:
-                    await self._warm(variant)
+                    picks[variant.name] = await asyncio.to_thread(self._pick, variant, table)
+                    await self.warm(variant)
             except PointsmanError as error:
-                if allow_cold and variant.runtime is Runtime.NATIVE:
+                if allow_cold and variant.name in picks:
                     cold.append(variant.name)
                 else:
                     path = f"variants.{variant.name}"
@@ -73,20 +80,23 @@ class Loader:
                 hint="the table that is in use stays in use",
                 violations=tuple(found),
             )
-        return Served(compiled, Schema(table), scores, self.counters), tuple(cold)
+        return Served(compiled, Schema(table), scores, picks, self.counters), tuple(cold)
 
-    async def warm(self, variant: Variant) -> None:
-        """Returns once the model runner has the variant loaded. Raises PointsmanError."""
-        await self._warm(variant)
-
-    def keep_only(self, served: list[Served]) -> None:
-        """Lets go of models that no table names any more."""
+    async def keep_only(self, served: list[Served]) -> None:
+        """Lets go of models that no table names any more, here and in the model runner."""
         used = {
             (variant.artifact, project.table.features)
             for project in served
             for variant in project.table.variants
         }
         self._models = {key: model for key, model in self._models.items() if key in used}
+        if self._runner is not None:
+            await self._runner.keep(
+                variant.artifact
+                for project in served
+                for variant in project.table.variants
+                if variant.runtime is Runtime.NATIVE
+            )
 
     def _model(self, variant: Variant, table: ProjectTable) -> Score:
         key = (variant.artifact, table.features)
@@ -96,23 +106,32 @@ class Loader:
         # Here and not above: onnxruntime takes a while to import, and constants need none of it.
         from pointsman.runtime.onnx import OnnxModel
 
-        try:
-            manifest = artifact.decode(self.blobs.read(variant.artifact))
-        except msgspec.DecodeError as error:
-            raise PointsmanError(
-                Kind.INVALID, f"artifact {variant.artifact[:12]} is not a manifest: {error}"
-            ) from None
-        if manifest.classes != table.classes:
-            raise PointsmanError(
-                Kind.INVALID,
-                f"artifact {variant.artifact[:12]} was prepared for classes "
-                f"{', '.join(manifest.classes)}, not {', '.join(table.classes)}",
-            )
+        manifest = self._manifest(variant, table)
         score: Score = OnnxModel.load(manifest, self.blobs, table.features).score
         self._models[key] = score
         return score
 
-    async def _warm(self, variant: Variant) -> None:
+    def _pick(self, variant: Variant, table: ProjectTable) -> Pick:
+        """From a row of the project to a row of the model, which may know fewer features."""
+        names = [feature.name for feature in self._manifest(variant, table).features]
+        return picker(names, table.features)
+
+    def _manifest(self, variant: Variant, table: ProjectTable) -> ArtifactManifest:
+        where = f"artifact {variant.artifact[:12]}"
+        try:
+            manifest = artifact.decode(self.blobs.read(variant.artifact))
+        except (msgspec.DecodeError, ValueError) as error:
+            raise PointsmanError(Kind.INVALID, f"{where} is not a manifest: {error}") from None
+        if manifest.classes != table.classes:
+            raise PointsmanError(
+                Kind.INVALID,
+                f"{where} was prepared for classes {', '.join(manifest.classes)}, "
+                f"not {', '.join(table.classes)}",
+            )
+        return manifest
+
+    async def warm(self, variant: Variant) -> None:
+        """Returns once the model runner has the variant loaded. Raises PointsmanError."""
         if self._runner is None:
             raise PointsmanError(
                 Kind.UNAVAILABLE,

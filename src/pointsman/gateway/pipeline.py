@@ -27,6 +27,8 @@ from pointsman.gateway.work import Job, Row
 
 RESERVE: Final = 0.25
 """Part of the remaining time that a variant leaves to its fallbacks."""
+NATIVE_ROWS: Final = 1024
+"""Most rows the model runner takes in one call."""
 _SLICE_S: Final = 0.05
 """Rows whose deadlines are this close share one call of the model runner."""
 
@@ -168,9 +170,11 @@ class Pipeline:
         for row in rows:
             slices.setdefault(int(row.job.deadline / _SLICE_S), []).append(row)
         for part in slices.values():
-            task = self._loop.create_task(self._native(member, part))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            for start in range(0, len(part), NATIVE_ROWS):
+                call = self._native(member, part[start : start + NATIVE_ROWS])
+                task = self._loop.create_task(call)
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     async def _native(self, member: Member, rows: list[Row]) -> None:
         left = min(row.job.deadline for row in rows) - self._loop.time()
@@ -203,7 +207,9 @@ class Pipeline:
             raise PointsmanError(
                 Kind.UNAVAILABLE, f"{member.label} needs the model runner, which is not here"
             )
-        return await self._runner.score(member.digest, [row.values for row in rows], timeout_s)
+        pick = member.pick
+        values = [pick(row.values) for row in rows]
+        return await self._runner.score(member.digest, values, timeout_s)
 
     def _living(self, rows: list[Row]) -> list[Row]:
         """The rows still worth asking for; the others are settled as too late or given up."""

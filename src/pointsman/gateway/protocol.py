@@ -35,6 +35,7 @@ GRACE_S: Final = 0.5
 _logger = logging.getLogger(__name__)
 
 _NEVER: Final = float("inf")
+_HOP_BY_HOP: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
 class Phase(Enum):
@@ -103,11 +104,8 @@ class FastLane(HttpToolsProtocol):
         self._chunk = len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            # We upgrade to nothing; what follows the request would be another protocol.
-            if self.cycle is not None:
-                self.cycle.keep_alive = False
-            self._dead = True
+        except httptools.HttpParserUpgrade as upgrade:
+            self._decline_upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError as error:
             if not self._dead:
@@ -125,6 +123,20 @@ class FastLane(HttpToolsProtocol):
         if phase is not self._armed:
             limits = self.edge.limits
             self._expect(phase, limits.head_s if phase is Phase.HEAD else limits.body_s)
+
+    def _decline_upgrade(self, rest: bytes) -> None:
+        """Reads the request again without its offer to upgrade, which hides its body from the
+        parser. Java's HTTP client offers h2c with the first request of every connection."""
+        if self._dead:
+            return
+        if self.parser.get_method() == b"CONNECT":
+            error = PointsmanError(Kind.MALFORMED, "CONNECT is not for us")
+            self._refuse_connection(400, error)
+            return
+        lines = [b"%s %s HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
+        lines += [b"%s: %s\r\n" % line for line in self.headers if line[0] not in _HOP_BY_HOP]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"".join((*lines, b"\r\n", rest)))
 
     def _expect(self, phase: Phase, seconds: float) -> None:
         self.phase = self._armed = phase
@@ -146,7 +158,7 @@ class FastLane(HttpToolsProtocol):
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self._dead:
+        if self._dead or self.parser.should_upgrade():
             return
         self.phase = Phase.BODY
         edge = self.edge
@@ -213,7 +225,7 @@ class FastLane(HttpToolsProtocol):
             self._refuse_connection(413, self.edge.body_too_large)
 
     def on_message_complete(self) -> None:
-        if self._dead:
+        if self._dead or self.parser.should_upgrade():
             return
         self.phase = Phase.BUSY
         self._armed = Phase.BUSY

@@ -16,6 +16,8 @@ from pointsman.gateway.metrics import MemberCounters, ProjectCounters
 from pointsman.gateway.routes import Action, Match
 from pointsman.gateway.schema import Schema, encode
 
+Pick = Callable[[Sequence[Any]], Sequence[Any]]
+
 Score = Callable[[Sequence[Sequence[Any]]], Any]
 """Rows in the order of the project's features to probabilities [n, K] in class order."""
 
@@ -24,6 +26,7 @@ class Member:
     """One variant of a served project.
 
     score: how an in-process model answers; None where the model runner does, or for a constant
+    pick: from a row of the project to one as the model runner takes it for this variant
     constant: what a constant variant answers with: probability 1 for its class
     heads: header lines of an answer by reason
     bodies: pieces of a native answer by reason and class: what stands between the decision id and
@@ -40,6 +43,7 @@ class Member:
         "heads",
         "label",
         "name",
+        "pick",
         "score",
         "variant",
     )
@@ -49,6 +53,7 @@ class Member:
         variant: Variant,
         table: ProjectTable,
         score: Score | None,
+        pick: Pick,
         counters: MemberCounters,
     ) -> None:
         self.variant = variant
@@ -57,6 +62,7 @@ class Member:
         self.digest = variant.artifact
         self.features = table.features
         self.score = score
+        self.pick = pick
         self.counters = counters
         self.chooser = Chooser(variant, table.classes, table.positive)
         self.constant: list[float] | None = None
@@ -100,9 +106,10 @@ class Served:
         compiled: CompiledProject,
         schema: Schema,
         scores: Mapping[str, Score],
+        picks: Mapping[str, Pick],
         counters: Counters,
     ) -> None:
-        """scores: of the variants that run in process, by name"""
+        """scores: of the variants that run in process, by name; picks: of the others"""
         table = compiled.table
         self.table = table
         self.compiled = compiled
@@ -120,6 +127,7 @@ class Served:
                 variant,
                 table,
                 scores.get(variant.name),
+                picks.get(variant.name, tuple),
                 MemberCounters(counters, self.key, variant.name),
             )
             for variant in table.variants

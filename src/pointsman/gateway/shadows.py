@@ -113,7 +113,7 @@ class Shadows:
             if self._runner is None:
                 raise ConnectionError("there is no model runner")  # noqa: TRY301 - recorded below
             async with asyncio.timeout(CALL_S):
-                rows = [watch.values for watch in batch]
+                rows = [member.pick(watch.values) for watch in batch]
                 answer: Any = await self._runner.score(member.digest, rows, CALL_S)
         except Exception as error:  # noqa: BLE001 - a shadow's failure is only ever recorded
             said = str(error) or type(error).__name__

@@ -187,6 +187,7 @@ class TableFeed:
         self._manifest, self._rows, self._served = manifest, rows, served
         self._refused, self._cold = refused, cold
         self._swap()
+        await self._loader.keep_only(list(served.values()))
 
     async def _load(
         self, row: TableRow, current: Served | None, *, allow_cold: bool
@@ -222,7 +223,6 @@ class TableFeed:
         }
         self._edge.swap(Table(manifest.version, projects, gatekeeper, refused))
         self._edge.ready = not self._edge.draining
-        self._loader.keep_only(projects)
         self._tell()
 
     def _keep(self) -> None:

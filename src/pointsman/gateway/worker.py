@@ -6,7 +6,6 @@ journal is synced, exit 0. On a second SIGTERM: exit at once; what was answered 
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import gc
 import logging
@@ -40,6 +39,7 @@ from pointsman.gateway.settings import WorkerSettings, from_environment
 from pointsman.gateway.tables import TableFeed
 from pointsman.journal.codec import encode_record
 from pointsman.runtime.blobs import BlobStore
+from pointsman.runtime.lifeline import die_with_parent
 
 _logger = logging.getLogger(__name__)
 
@@ -48,7 +48,6 @@ COUNTERS: Final = "counters"
 
 CONFIG_EXIT: Final = 78
 BROKEN_EXIT: Final = 74  # EX_IOERR: the disk failed
-_PR_SET_PDEATHSIG: Final = 1
 _TICK_S: Final = 0.1
 _OVERRIDE_TICKS: Final = 5
 _SECOND_TICKS: Final = 10
@@ -74,7 +73,7 @@ class Worker:
         self.log = Log(settings, self._broken)
         self.counters = Counters(directory / f"{settings.slot}.counters")
         self.log.count_in(self.counters)
-        runner = _runner(settings)
+        runner = self._runner = _runner(settings)
         limits = settings.limits
         self.pipeline = Pipeline(loop, self.log, self.counters, limits, runner)
         closed = Gatekeeper((), loopback=settings.loopback, insecure=settings.insecure)
@@ -120,6 +119,8 @@ class Worker:
             await asyncio.gather(feed, keeper, return_exceptions=True)
             if self.client is not None:
                 await self.client.close()
+            if self._runner is not None:
+                await self._runner.close()
         return self._close()
 
     async def _settle(self) -> None:
@@ -160,21 +161,26 @@ class Worker:
         """Time limits of connections, the date, local switches, gauges."""
         tick = 0
         while True:
-            now = self._loop.time()
-            for connection in list(self.server.server_state.connections):
-                if isinstance(connection, FastLane):
-                    connection.sweep(now)
-            if tick % _OVERRIDE_TICKS == 0:
-                self.log.check()
-                self.feed.check_overrides(self._switched)
-            if tick % _SECOND_TICKS == 0:
-                self.edge.renew_date(time.time())
-                self._gauges(
-                    ready=int(self.edge.ready),
-                    connections=len(self.server.server_state.connections),
-                )
+            try:
+                self._tick(tick)
+            except Exception:
+                # Slow clients must be cut off and switches heeded whatever went wrong once.
+                _logger.exception("housekeeping failed")
             tick += 1
             await asyncio.sleep(_TICK_S)
+
+    def _tick(self, tick: int) -> None:
+        now = self._loop.time()
+        connections = self.server.server_state.connections
+        for connection in list(connections):
+            if isinstance(connection, FastLane):
+                connection.sweep(now)
+        if tick % _OVERRIDE_TICKS == 0:
+            self.log.check()
+            self.feed.check_overrides(self._switched)
+        if tick % _SECOND_TICKS == 0:
+            self.edge.renew_date(time.time())
+            self._gauges(ready=int(self.edge.ready), connections=len(connections))
 
     def _gauges(self, *, ready: int, connections: int) -> None:
         worker = (("worker", str(self.settings.slot)),)
@@ -204,15 +210,6 @@ def _runner(settings: WorkerSettings) -> Any:
     from pointsman.runtime.runner_client import RunnerClient
 
     return RunnerClient(settings.runner_socket)
-
-
-def die_with_parent() -> None:
-    """Asks the kernel to end this process when its parent is gone, however that came about."""
-    if sys.platform.startswith("linux"):
-        parent = os.getppid()
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
 
 
 def tune_collector() -> None:
