@@ -9,7 +9,6 @@ was wrong.
 
 import argparse
 import datetime as dt
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from bench import load, report, servers, subjects
+from bench import load, ours, peers, report, servers, subjects
 from bench.report import Line, Mark
-from bench.servers import Door
+from bench.servers import Cores, Door, Server
 from bench.subjects import Subject
 from rich.console import Console
 
@@ -29,11 +28,9 @@ OPEN_RATE: Final = 0.7
 """Load of the open phase, as a share of the server's own throughput: busy, but not drowning."""
 PARTS: Final = ("decide", "journal", "models")
 """Modules beside this one that measure a part by itself and judge their own budgets."""
-FASTAPI: Final = "FastAPI + scikit-learn"
-MLSERVER: Final = "MLServer 1.7.1"
 MARKS: Final = [
-    Mark("Pointsman :predict", FASTAPI, 10),
-    Mark("Pointsman infer", MLSERVER, 15),
+    Mark(ours.NATIVE, peers.FASTAPI, 10),
+    Mark(ours.PROTOCOL, peers.MLSERVER, 15),
 ]
 
 
@@ -90,42 +87,46 @@ def main() -> int:
 
 def compare(subject: Subject, schedule: Schedule, console: Console) -> list[Line]:
     """One line a door: all servers up at once on the first core, asked in turn from the second."""
-    server_core, load_core = cores()
+    cores = servers.cores()
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pointsman-bench-")))
-        doors: list[Door] = []
-        for start in (servers.fastapi, servers.mlserver, servers.pointsman):
+        up: list[Server] = []
+        for start in (peers.fastapi, peers.mlserver, ours.pointsman):
             directory = home / start.__name__
             directory.mkdir()
             console.print(f"{subject.name}: starting {start.__name__}", style="dim")
-            doors += stack.enter_context(start(subject, directory, server_core))
-        plans = {door.name: plan(door, subject, load_core) for door in doors}
+            up.append(stack.enter_context(start(subject, directory, cores)))
+        doors = [door for server in up for door in server.doors]
+        plans = {door.name: plan(door, subject, cores) for door in doors}
+
+        def ask(door: Door, seconds: float, rate: float = 0.0) -> load.Result:
+            if not servers.settle(up):
+                console.print("the servers do not come to rest; figures suffer", style="yellow")
+            door.prepare()
+            return phase(plans[door.name], home, seconds, rate)
+
         for door in doors:
-            phase(plans[door.name], home, schedule.warm)
+            ask(door, schedule.warm)
         closed: dict[str, list[load.Result]] = {door.name: [] for door in doors}
         for number in range(schedule.rounds):
-            for name, results in closed.items():
-                results.append(phase(plans[name], home, schedule.closed))
+            for door in doors:
+                result = ask(door, schedule.closed)
+                closed[door.name].append(result)
                 console.print(
-                    f"{subject.name}: round {number + 1} of {schedule.rounds}: {name} "
-                    f"{results[-1].per_second:,.0f}/s",
+                    f"{subject.name}: round {number + 1} of {schedule.rounds}: {door.name} "
+                    f"{result.per_second:,.0f}/s",
                     style="dim",
                 )
         lines = []
-        for name, results in closed.items():
+        for door in doors:
+            results = closed[door.name]
             rate = OPEN_RATE * sorted(one.per_second for one in results)[len(results) // 2]
-            opened = phase(plans[name], home, schedule.opened, rate)
-            lines.append(Line(subject.name, name, results, opened))
+            opened = ask(door, schedule.opened, rate)
+            lines.append(Line(subject.name, door.name, results, opened))
     return lines
 
 
-def cores() -> tuple[int | None, int | None]:
-    """The core of the servers and the core of the load; None where there is only one to have."""
-    allowed = sorted(os.sched_getaffinity(0))
-    return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)
-
-
-def plan(door: Door, subject: Subject, core: int | None) -> load.Plan:
+def plan(door: Door, subject: Subject, cores: Cores) -> load.Plan:
     return load.Plan(
         host=servers.HOST,
         port=door.port,
@@ -134,7 +135,7 @@ def plan(door: Door, subject: Subject, core: int | None) -> load.Plan:
         reader=door.reader,
         connections=CONNECTIONS,
         seconds=0.0,
-        cpu=core,
+        cpu=cores.load,
     )
 
 

@@ -85,8 +85,7 @@ def _by_class(body: Any) -> float:
 def _by_tensor(body: Any) -> float:
     """The last of the two columns, classes being in the project's order."""
     named = {output["name"]: output["data"] for output in body["outputs"]}
-    data = named.get("probabilities", named.get("predict_proba"))
-    return float(np.ravel(data)[-1])
+    return float(np.ravel(named.get("probabilities") or named["predict_proba"])[-1])
 
 
 READERS: Final[dict[str, Callable[[Any], float]]] = {"class": _by_class, "tensor": _by_tensor}

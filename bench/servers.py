@@ -1,35 +1,44 @@
-"""Starts the servers to compare, each on one core, and stops them again."""
+"""What all servers under test share: where they run, how they start, when they are at rest."""
 
-import json
 import os
 import socket
 import subprocess
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from bench import subjects
 from bench.subjects import Subject
-from tests.peers import environments
 
 HOST: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parent.parent
 START_LIMIT_S: Final = 120.0
 STOP_LIMIT_S: Final = 20.0
+REST_LOOK_S: Final = 0.3
+REST_LIMIT_S: Final = 60.0
+REST_SHARE: Final = 0.05
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+
+
+def _as_is() -> None:
+    """Most doors need nothing done before they are asked."""
 
 
 class Door(NamedTuple):
-    """One way to ask a running server. reader: a key of `load.READERS`"""
+    """One way to ask a running server.
+
+    reader: a key of `load.READERS`; prepare: called before each phase
+    """
 
     name: str
     port: int
     path: str
     body: Callable[[Subject, int], bytes]
     reader: str
+    prepare: Callable[[], None] = _as_is
 
     def requests(self, subject: Subject) -> list[str]:
         host = f"{HOST}:{self.port}"
@@ -37,90 +46,52 @@ class Door(NamedTuple):
         return [subjects.http(self.path, host, self.body(subject, row)) for row in rows]
 
 
-@contextmanager
-def fastapi(subject: Subject, directory: Path, core: int | None) -> Iterator[list[Door]]:
-    """The plain service, one uvicorn process with uvloop and httptools, no access log."""
-    environment = {
-        "BENCH_MODEL": str(subjects.save(subject, directory / "model.joblib")),
-        "BENCH_COLUMNS": ",".join(f"{name}:{kind}" for name, kind in subject.columns.items()),
-        "BENCH_ARRAY": "1" if subject.array else "0",
-    }
-    port = free_port()
-    command = [str(environments.python("fastapi")), "-m", "uvicorn"]
-    command += ["bench.services.fastapi_app:app", "--host", HOST, "--port", str(port)]
-    command += ["--no-access-log", "--log-level", "warning"]
-    with running(command, directory / "fastapi.log", core, environment):
-        wait_for(f"http://{HOST}:{port}/health", directory / "fastapi.log")
-        yield [Door("FastAPI + scikit-learn", port, "/predict", subjects.as_row, "class")]
+class Server(NamedTuple):
+    """pid: of the process that all others of this server descend from"""
+
+    pid: int
+    doors: list[Door]
+
+
+class Cores(NamedTuple):
+    """Where what runs. None on a machine that has only one core to give."""
+
+    server: int | None
+    load: int | None
+
+
+def cores() -> Cores:
+    allowed = sorted(os.sched_getaffinity(0))
+    return Cores(allowed[0], allowed[1]) if len(allowed) > 1 else Cores(None, None)
 
 
 @contextmanager
-def mlserver(subject: Subject, directory: Path, core: int | None) -> Iterator[list[Door]]:
-    """MLServer with its scikit-learn runtime, in its fastest form on one core.
-
-    `parallel_workers: 0` keeps the model in the server's own process; `debug: false` leaves out the
-    access log.
-    """
-    ports = [free_port() for _ in range(3)]
-    settings = {
-        "host": HOST,
-        **dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True)),
-        "metrics_dir": str(directory),
-        "parallel_workers": 0,
-        "debug": False,
-    }
-    model = {
-        "name": "income",
-        "implementation": "mlserver_sklearn.SKLearnModel",
-        "parameters": {
-            "uri": str(subjects.save(subject, directory / "model.joblib")),
-            "version": "1",
-            "extra": {"predict_fn": "predict_proba"},
-        },
-    }
-    if not subject.array:
-        model["parameters"] |= {"content_type": "pd"}  # type: ignore[operator] # a dict, see above
-        model["inputs"] = [
-            {
-                "name": name,
-                "datatype": "FP64" if kind == "double" else "BYTES",
-                "shape": [-1],
-                "parameters": {"content_type": "np" if kind == "double" else "str"},
-            }
-            for name, kind in subject.columns.items()
-        ]
-    (directory / "settings.json").write_text(json.dumps(settings))
-    (directory / "model-settings.json").write_text(json.dumps(model))
-    # Its program sits beside its interpreter.
-    program = environments.python("mlserver").with_name("mlserver")
-    log = directory / "mlserver.log"
-    with running([str(program), "start", str(directory)], log, core, {}):
-        wait_for(f"http://{HOST}:{ports[0]}/v2/models/income/ready", log)
-        path = "/v2/models/income/infer"
-        yield [Door("MLServer 1.7.1", ports[0], path, subjects.as_array, "tensor")]
+def on_core(core: int | None) -> Iterator[None]:
+    """Processes started in the block run on that core alone, and so do their children."""
+    everywhere = os.sched_getaffinity(0)
+    if core is not None:
+        # Ours for a moment: children inherit it, so that not one instruction runs elsewhere.
+        os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, everywhere)
 
 
 @contextmanager
 def running(
     command: list[str], log: Path, core: int | None, environment: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """The process and all its children on one core, ended when the block ends."""
-    everywhere = os.sched_getaffinity(0)
-    with log.open("wb") as file:
-        if core is not None:
-            # Ours for a moment: children inherit it, so that not one instruction runs elsewhere.
-            os.sched_setaffinity(0, {core})
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=os.environ | environment,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-            )
-        finally:
-            os.sched_setaffinity(0, everywhere)
+    """The process on one core, ended when the block ends."""
+    with log.open("wb") as file, on_core(core):
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
     try:
         yield process
     finally:
@@ -150,3 +121,51 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def settle(servers: list[Server]) -> bool:
+    """Whether all servers came to rest: what one still does for its last phase must not slow
+    another in the next."""
+    until = time.monotonic() + REST_LIMIT_S
+    while time.monotonic() < until:
+        before = sum(_worked(pid) for server in servers for pid in tree(server.pid))
+        time.sleep(REST_LOOK_S)
+        after = sum(_worked(pid) for server in servers for pid in tree(server.pid))
+        if after - before <= REST_SHARE * REST_LOOK_S * len(servers):
+            return True
+    return False
+
+
+def tree(root: int) -> list[int]:
+    """The process and all that descend from it."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                parents[int(entry.name)] = int(_fields(entry / "stat")[1])
+    found = [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
+
+
+def move(pid: int, core: int | None, niceness: int) -> None:
+    """Puts every thread of a process on a core with a priority; new threads follow."""
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, int(task.name), niceness)
+            if core is not None:
+                os.sched_setaffinity(int(task.name), {core})
+
+
+def _worked(pid: int) -> float:
+    """Seconds of processor time; 0 for a process that is gone."""
+    with suppress(OSError):
+        fields = _fields(Path(f"/proc/{pid}/stat"))
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+    return 0.0
+
+
+def _fields(stat: Path) -> list[str]:
+    """From the third on: the second, a name in parentheses, may hold anything."""
+    return stat.read_text().rpartition(")")[2].split()

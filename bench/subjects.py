@@ -50,7 +50,7 @@ def mixed() -> Subject:
     known, asked = train.read("train"), train.read("test").head(ROWS)[list(columns)]
     pipeline = train.logistic().fit(known[list(columns)], known["income"])
     expected = pipeline.predict_proba(asked)[:, 1].tolist()
-    rows = asked.to_dict("records")
+    rows = _rows(asked)
     title = "5 numbers, 8 categories"
     return Subject("mixed", title, pipeline, pipeline, columns, rows, expected)
 
@@ -63,7 +63,7 @@ def numeric() -> Subject:
     framed = pipeline().fit(known[train.NUMERIC], known["income"])
     served = pipeline().fit(known[train.NUMERIC].to_numpy(), known["income"])
     expected = framed.predict_proba(asked)[:, 1].tolist()
-    rows = asked.to_dict("records")
+    rows = _rows(asked)
     columns = dict.fromkeys(train.NUMERIC, "double")
     return Subject("numeric", "5 numbers", framed, served, columns, rows, expected)
 
@@ -125,6 +125,10 @@ def save(subject: Subject, path: Path) -> Path:
     """The pipeline as the other servers load it: a joblib file."""
     joblib.dump(subject.served, path)
     return path
+
+
+def _rows(asked: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in asked.to_dict("records")]
 
 
 def _unit(row: int) -> str:
