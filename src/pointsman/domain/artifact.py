@@ -84,6 +84,9 @@ class ArtifactManifest(msgspec.Struct, frozen=True):
 
     source: pinned URI; origin: the digest over the source files as downloaded (hex SHA-256)
     flavor: `sklearn`, `xgboost`, `lightgbm`, `onnx`, `pyfunc`
+    features: what rows look like: the project's features in its order; where the project takes them
+        from this model, those of the model's signature
+    model_features: what the model itself reads, in its own order and types; picked by name
     reason: one sentence: why this runtime ("compiled to ONNX: ..." or "native: ...")
     classes: the project's classes, in the project's order; the model's own order is mapped
         away by `order`: probability of project class k = model output column order[k]
@@ -110,6 +113,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True):
     loader: str = ""
     probe_rows: tuple[dict[str, str | float | int | bool | None], ...] = ()
     probe_probabilities: tuple[tuple[float, ...], ...] = ()
+    model_features: tuple[Feature, ...] = ()
     format: int = 1
 
 

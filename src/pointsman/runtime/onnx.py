@@ -5,7 +5,7 @@ loop; scoring takes microseconds and belongs on it.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -15,14 +15,8 @@ from pointsman.domain.artifact import ArtifactManifest
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import Feature, Runtime
 from pointsman.runtime.blobs import BlobStore
+from pointsman.runtime.checks import PROBE_TOLERANCE, ROUNDING, SUM_TOLERANCE, checked
 from pointsman.runtime.rows import Row, RowEncoder
-
-SUM_TOLERANCE: Final = 1e-3
-"""How far a row of probabilities may be from adding up to one (float32 sums over many trees)."""
-ROUNDING: Final = 1e-5
-"""How far below zero a probability may be: float32 trees compute one as 1 - p."""
-PROBE_TOLERANCE: Final = 1e-5
-"""How far golden rows may be off on this machine's processor."""
 
 
 class OnnxModel:
@@ -127,31 +121,6 @@ class OnnxModel:
 
     def _failed(self, what: str) -> PointsmanError:
         return PointsmanError(Kind.BACKEND_FAILED, f"{self.manifest.source} {what}")
-
-
-def checked(scores: NDArray[Any], rows: int, classes: int, source: str) -> NDArray[np.float64]:
-    """The probabilities [rows, classes], rounding errors below zero cut off.
-
-    Raises PointsmanError(BACKEND_FAILED) where they are anything else.
-    """
-    if rows == 0 or scores.shape != (rows, classes):
-        raise PointsmanError(
-            Kind.BACKEND_FAILED,
-            f"{source} returned shape {list(scores.shape)}, expected [{rows}, {classes}]",
-        )
-    # Reductions called without their wrappers: those cost more than the work on small batches.
-    excess = np.add.reduce(scores, axis=1) - 1.0
-    lowest = np.minimum.reduce(scores, axis=None)
-    worst = max(np.maximum.reduce(excess), -np.minimum.reduce(excess))
-    # A NaN or an infinity fails the comparisons, so this checks for them as well.
-    if not (worst <= SUM_TOLERANCE and lowest >= -ROUNDING):
-        bad = ~((np.abs(excess) <= SUM_TOLERANCE) & (scores.min(axis=1) >= -ROUNDING))
-        values = scores[int(bad.argmax())].tolist()[:8]
-        raise PointsmanError(
-            Kind.BACKEND_FAILED, f"{source} returned {values}, which are not probabilities"
-        )
-    probabilities: NDArray[np.float64] = scores
-    return probabilities if lowest >= 0.0 else np.clip(probabilities, 0.0, 1.0)
 
 
 def session_options(threads: int) -> Any:

@@ -35,9 +35,13 @@ def run(job: Job) -> ArtifactManifest:
     """The manifest, without files. Raises PointsmanError where the model cannot serve here."""
     directory = Path(job.directory)
     description = describe(directory, job.tags)
-    if description.flavor == "onnx":
-        return _as_it_is(job, directory, description)
-    return _compiled_or_native(job, directory, description)
+    make = _as_it_is if description.flavor == "onnx" else _compiled_or_native
+    manifest = make(job, directory, description)
+    return msgspec.structs.replace(
+        manifest,
+        features=job.features or manifest.features,
+        model_features=manifest.features,
+    )
 
 
 def _as_it_is(job: Job, directory: Path, description: Description) -> ArtifactManifest:

@@ -11,8 +11,9 @@ from pointsman.domain.artifact import ArtifactInput, ArtifactManifest, Parity
 from pointsman.domain.decision import Value
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import Feature, Runtime
+from pointsman.runtime.checks import SUM_TOLERANCE
 from pointsman.runtime.compiling import Plan, UnsupportedError, candidates
-from pointsman.runtime.onnx import SUM_TOLERANCE, OnnxModel
+from pointsman.runtime.onnx import OnnxModel
 from pointsman.runtime.parity import ROWS, Hint, compare, draw
 
 Rows = list[list[Value]]
