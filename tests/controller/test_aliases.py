@@ -1,0 +1,267 @@
+"""Alias moves in a real MLflow registry: proposed, followed, refused, undone."""
+
+import base64
+import hashlib
+import hmac
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from control_process import ControlProcess, running
+from mlflow_server import MlflowServerProcess
+
+NOTICED_S = 5.0
+PREPARED_S = 90.0
+SECRET = "a-webhook-secret-of-enough-length"
+
+
+class Models:
+    """Registered models, each with two versions that fit and a third with other classes."""
+
+    def __init__(self, server: MlflowServerProcess) -> None:
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+        import mlflow
+        import mlflow.sklearn
+        import numpy as np
+        import pandas as pd
+        from sklearn.linear_model import LogisticRegression
+
+        mlflow.set_tracking_uri(server.url)
+        rows = pd.DataFrame({"a": np.linspace(0, 1, 40), "b": np.linspace(1, 0, 40)})
+        self.client = mlflow.MlflowClient()
+        self._sources = []
+        for labels in (("no", "yes"), ("no", "yes"), ("no", "maybe")):
+            model = LogisticRegression(C=1.0 + len(self._sources)).fit(rows, np.repeat(labels, 20))
+            with mlflow.start_run():
+                info = mlflow.sklearn.log_model(
+                    model,
+                    name="model",
+                    input_example=rows.head(3),
+                    pip_requirements=["scikit-learn"],
+                )
+            self._sources.append(info.model_uri)
+
+    def register(self, name: str) -> None:
+        """Versions 1 to 3 under a name of a test's own, the alias champion on 1."""
+        import mlflow
+
+        for source in self._sources:
+            mlflow.register_model(source, name)
+        self.point(name, "1")
+
+    def point(self, name: str, version: str, alias: str = "champion") -> None:
+        self.client.set_registered_model_alias(name, alias, version)
+
+
+@pytest.fixture(scope="module")
+def models(mlflow_server: MlflowServerProcess) -> Models:
+    return Models(mlflow_server)
+
+
+@pytest.fixture(scope="module")
+def control(
+    tmp_path_factory: pytest.TempPathFactory, mlflow_server: MlflowServerProcess
+) -> Iterator[ControlProcess]:
+    with running(
+        tmp_path_factory.mktemp("aliases"),
+        POINTSMAN_REGISTRIES=f"main={mlflow_server.url}",
+        POINTSMAN_WEBHOOK_SECRETS=f"main={SECRET}",
+        POINTSMAN_POLL_S="1",
+    ) as found:
+        yield found
+
+
+def path(name: str, verb: str = "") -> str:
+    return f"/v1/tenants/default/projects/{name}{verb}"
+
+
+def document(name: str, *, on_move: str | None = None) -> dict[str, Any]:
+    champion: dict[str, Any] = {"model": f"models:/{name}@champion"}
+    if on_move:
+        champion["onAliasMove"] = on_move
+    return {
+        "apiVersion": "pointsman/v1",
+        "kind": "Project",
+        "metadata": {"name": name},
+        "spec": {"classes": ["no", "yes"], "variants": {"champion": champion}},
+    }
+
+
+def until(found: Callable[[], Any], limit_s: float, what: str, control: ControlProcess) -> Any:
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        value = found()
+        if value:
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"not within {limit_s} s: {what}\n{control.said()[-3000:]}")
+
+
+def version(control: ControlProcess, name: str) -> str:
+    (champion,) = control.call("GET", path(name, "/status")).json()["variants"]
+    text: str = champion["version"]
+    return text
+
+
+def last(control: ControlProcess, name: str) -> dict[str, Any]:
+    entry: dict[str, Any] = control.call("GET", path(name, "/history")).json()["entries"][0]
+    return entry
+
+
+def test_apply_pins_the_alias_and_proves_the_compiled_model(
+    control: ControlProcess, models: Models
+) -> None:
+    """A table names versions, never aliases; status says which runtime, why, and how close."""
+    models.register("pinned")
+
+    applied = control.apply(document("pinned"))
+
+    assert applied.status_code == 200, applied.text
+    (champion,) = control.call("GET", path("pinned", "/status")).json()["variants"]
+    assert (champion["version"], champion["source"]) == ("1", "models:/pinned/1")
+    assert champion["runtime"] == "onnx"
+    assert champion["parity"]["passed"] is True
+    assert champion["parity"]["rows"] >= 1000
+
+
+def test_a_followed_alias_is_served_after_it_was_prepared(
+    control: ControlProcess, models: Models
+) -> None:
+    """No rollout and no limits: the default is to follow. The history says what happened."""
+    models.register("followed")
+    control.apply(document("followed"))
+
+    models.point("followed", "2")
+
+    until(lambda: version(control, "followed") == "2", PREPARED_S, "version 2", control)
+    assert last(control, "followed")["action"] == "follow"
+    assert "models:/followed/1 → models:/followed/2" in last(control, "followed")["sentence"]
+    assert control.call("GET", path("followed")).json()["number"] == 2
+
+
+def test_a_version_that_does_not_fit_is_refused_and_the_old_one_stays(
+    control: ControlProcess, models: Models
+) -> None:
+    models.register("unfit")
+    control.apply(document("unfit"))
+
+    models.point("unfit", "3")
+
+    until(lambda: last(control, "unfit")["action"] == "refuse", PREPARED_S, "a refusal", control)
+    assert "maybe" in last(control, "unfit")["sentence"]
+    assert version(control, "unfit") == "1"
+    (refused,) = control.call("GET", path("unfit", "/proposals")).json()["proposals"]
+    assert (refused["state"], refused["to_version"]) == ("refused", "3")
+
+
+def test_what_was_undone_is_proposed_and_not_followed_again(
+    control: ControlProcess, models: Models
+) -> None:
+    """The alias still points to the version people went back from: it must not come by itself."""
+    models.register("undone")
+    control.apply(document("undone"))
+    models.point("undone", "2")
+    until(lambda: version(control, "undone") == "2", PREPARED_S, "version 2", control)
+
+    control.call("POST", path("undone", ":undo"), {"reason": "worse"})
+
+    until(lambda: last(control, "undone")["action"] == "propose", NOTICED_S, "a proposal", control)
+    time.sleep(2.5)
+    assert version(control, "undone") == "1"
+
+
+def test_a_proposed_move_waits_for_somebody_to_accept_it(
+    control: ControlProcess, models: Models
+) -> None:
+    """Noticed within five seconds; served only once accepted; accepted only once."""
+    models.register("proposed")
+    control.apply(document("proposed", on_move="propose"))
+    proposals = path("proposed", "/proposals")
+
+    models.point("proposed", "2")
+    (found,) = until(
+        lambda: control.call("GET", f"{proposals}?state=open").json()["proposals"],
+        NOTICED_S,
+        "a proposal",
+        control,
+    )
+    before = version(control, "proposed")
+    accepted = control.call("POST", f"{proposals}/{found['id']}:accept", {"reason": "ok"})
+    again = control.call("POST", f"{proposals}/{found['id']}:accept")
+
+    assert (found["from_version"], found["to_version"], before) == ("1", "2", "1")
+    assert accepted.status_code == 200, accepted.text
+    assert again.status_code == 409
+    assert version(control, "proposed") == "2"
+
+
+def test_a_dismissed_move_is_not_proposed_again(control: ControlProcess, models: Models) -> None:
+    models.register("dismissed")
+    control.apply(document("dismissed", on_move="propose"))
+    proposals = path("dismissed", "/proposals")
+    models.point("dismissed", "2")
+    (found,) = until(
+        lambda: control.call("GET", f"{proposals}?state=open").json()["proposals"],
+        NOTICED_S,
+        "a proposal",
+        control,
+    )
+
+    control.call("POST", f"{proposals}/{found['id']}:dismiss", {"reason": "not yet"})
+
+    time.sleep(2.5)
+    (only,) = control.call("GET", proposals).json()["proposals"]
+    assert (only["state"], only["note"]) == ("dismissed", "not yet")
+    assert version(control, "dismissed") == "1"
+
+
+def test_reapplying_keeps_the_pin_while_the_reference_stays(
+    control: ControlProcess, models: Models
+) -> None:
+    """A change of something else does not smuggle in an alias move nobody accepted."""
+    models.register("kept")
+    wanted = document("kept", on_move="propose")
+    control.apply(wanted)
+    models.point("kept", "2")
+    wanted["spec"]["deadline"] = "200ms"
+
+    changed = control.apply(wanted, 1)
+
+    assert changed.status_code == 200, changed.text
+    assert version(control, "kept") == "1"
+
+
+def test_an_unknown_alias_is_an_error_of_the_file(control: ControlProcess, models: Models) -> None:
+    models.register("lonely")
+    wanted = document("lonely")
+    wanted["spec"]["variants"]["champion"]["model"] = "models:/lonely@nobody"
+
+    answer = control.apply(wanted)
+
+    assert answer.status_code == 422
+    (violation,) = answer.json()["violations"]
+    assert violation["path"] == "spec.variants.champion.model"
+    assert control.call("GET", path("lonely")).status_code == 404
+
+
+def test_only_signed_deliveries_are_heard(control: ControlProcess) -> None:
+    body = msgspec.json.encode(
+        {"entity": "model_version_alias", "action": "created", "data": {"name": "x"}}
+    )
+    stamp = str(int(time.time()))
+    mac = hmac.new(SECRET.encode(), b".".join((b"d1", stamp.encode(), body)), hashlib.sha256)
+    signed = {
+        "x-mlflow-delivery-id": "d1",
+        "x-mlflow-timestamp": stamp,
+        "x-mlflow-signature": "v1," + base64.b64encode(mac.digest()).decode(),
+    }
+    hook = "/v1/webhooks/mlflow/main"
+
+    assert control.call("POST", hook, body, token="", headers=signed).status_code == 202
+    assert control.call("POST", hook, body + b" ", token="", headers=signed).status_code == 401
+    assert control.call("POST", hook, body, token="").status_code == 401
