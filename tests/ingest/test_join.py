@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from pointsman.controller import join
 from pointsman.domain.evidence import CORRECT, CellKey
 from pointsman.domain.records import OutcomeRecord
-from pointsman.store import payloads
+from pointsman.store import ingestion, payloads
 
 
 def cell(world, metric, slice_name=""):
@@ -214,3 +215,33 @@ def test_a_decision_without_an_answer_has_no_prediction_to_label(world, make):
     assert world.held() == {("d1", "label"): "yes"}
     assert cell(world, CORRECT) is None
     assert sum(cell(world, "error").n) == 0
+
+
+def test_a_sender_hears_what_became_of_a_piece(world, make):
+    """A state, and a sentence for people."""
+    world.ingest(make.decision("d1"), make.label("f1", "d1", "maybe"))
+    world.ingest(make.label("f2", "d1", "no"), make.label("f3", "d1", "yes", at=70_000))
+
+    pieces = world.read(ingestion.pieces_by_decision, ["d1"])["d1"]
+    answers = {p.id: join.answer(p, world.now) for p in pieces}
+
+    assert answers == {
+        "f1": ("rejected", "the project has no class 'maybe'"),
+        "f2": ("corrected", "newer feedback of the same kind replaces it: f3"),
+        "f3": ("applied", "it is what is held to be true about its decision"),
+    }
+
+
+def test_a_sender_cannot_learn_of_another_tenants_decisions(world, make):
+    """A guess that hits sounds like one that misses, at any time."""
+    world.ingest(make.decision("d1"))
+    world.ingest(
+        make.label("hit", "d1", "no", tenant="other"),
+        make.label("miss", "d2", "no", tenant="other"),
+    )
+    for wait in (0, 8 * 24 * make.hour):
+        world.now += wait
+        world.ingester.tick()
+        found = world.read(ingestion.pieces_by_decision, ["d1", "d2"])
+        hit, miss = (join.answer(found[d][0], world.now) for d in ("d1", "d2"))
+        assert hit == miss

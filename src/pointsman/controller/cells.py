@@ -58,11 +58,20 @@ class SliceNames:
         return f"{attribute}={text}"
 
 
-class Sums(msgspec.Struct):
+class Sums:
     """Payloads by key, for evidence cells and for gauges; grow in place."""
 
-    cells: dict[Key, Payload] = {}
-    gauges: dict[Key, Payload] = {}
+    def __init__(self) -> None:
+        self.cells: dict[Key, Payload] = {}
+        self.gauges: dict[Key, Payload] = {}
+        self._labels: dict[Key, _Labels] = {}
+
+    def labels(self, payloads: dict[Key, Payload], stem: Key, project: IngestProject) -> "_Labels":
+        """What labels are added to under one stem of cells or of gauges."""
+        labels = self._labels.get(stem)
+        if labels is None:
+            labels = self._labels[stem] = _Labels(payloads, stem, project)
+        return labels
 
 
 class Changes:
@@ -116,9 +125,10 @@ class Changes:
             targets.append((sums.gauges, _gauge(record)))
         if record.reason == Reason.SPLIT:
             targets += [(sums.cells, stem) for stem in self._stems(record, project)]
+        graded = _grade(record, project, value) if isinstance(value, str) else None
         for payloads, stem in targets:
-            if kind == "label":
-                _label(payloads, stem, record, (project, str(value)), times)
+            if graded is not None:
+                sums.labels(payloads, stem, project).told(record.unit_hash, graded, times)
             elif isinstance(value, float):
                 metric = evidence.REWARD if kind == "reward" else evidence.OUTCOME_COST
                 _moments(payloads, (*stem, metric)).observe(record.unit_hash, value, times)
@@ -188,54 +198,82 @@ def _gauge(record: DecisionRecord) -> Key:
     return (record.project, hour, record.served, record.version)
 
 
-def _label(
-    payloads: dict[Key, Payload],
-    stem: Key,
-    record: DecisionRecord,
-    told: tuple[IngestProject, str],
-    times: int,
-) -> None:
-    """Adds a label where there is a prediction to hold against it."""
-    project, label = told
+class _Graded(msgspec.Struct, frozen=True):
+    """A prediction held against its label.
+
+    label, predicted: class indexes, of so many classes
+    loss: -ln of the probability given to the label, in nats
+    score: of the positive class, None where there is none
+    """
+
+    classes: int
+    label: int
+    predicted: int
+    loss: float
+    brier: float
+    score: float | None
+    positive: bool
+
+
+def _grade(record: DecisionRecord, project: IngestProject, label: str) -> _Graded | None:
+    """None where there is no prediction, or the label was told while no class was known."""
     classes = project.classes
-    if record.predicted not in classes or len(record.probabilities) != len(classes):
-        return
-    if label not in classes:
-        return  # told while nothing was known of the project
-    unit = record.unit_hash
+    probabilities = record.probabilities
+    if record.predicted not in classes or label not in classes:
+        return None
+    if len(probabilities) != len(classes):
+        return None
     at = classes.index(label)
-    key = (*stem, evidence.CONFUSION)
-    confusion = _get(payloads, key, Confusion) or _put(payloads, key, Confusion.empty(len(classes)))
-    if confusion.classes != len(classes):
-        return  # the classes changed within an epoch: these cannot be added up
-    confusion.observe(at, classes.index(record.predicted), times)
-    correct = float(record.predicted == label)
-    _moments(payloads, (*stem, evidence.CORRECT)).observe(unit, correct, times)
-    loss = -math.log(max(record.probabilities[at], _SMALLEST_PROBABILITY))
-    _moments(payloads, (*stem, evidence.LOG_LOSS)).observe(unit, loss, times)
-    brier = sum((p - (i == at)) ** 2 for i, p in enumerate(record.probabilities))
-    _moments(payloads, (*stem, evidence.BRIER)).observe(unit, brier, times)
-    if project.positive:
-        score = record.probabilities[classes.index(project.positive)]
-        key = (*stem, evidence.SCORE)
-        histogram = _get(payloads, key, ScoreHistogram) or _put(payloads, key, ScoreHistogram())
-        histogram.observe(
-            min(max(score, 0.0), 1.0), positive=label == project.positive, times=times
-        )
+    squares = sum([p * p for p in probabilities])
+    given = probabilities[at]
+    score = probabilities[classes.index(project.positive)] if project.positive else None
+    return _Graded(
+        classes=len(classes),
+        label=at,
+        predicted=classes.index(record.predicted),
+        loss=-math.log(max(given, _SMALLEST_PROBABILITY)),
+        # The sum over classes of (p - [class is label])^2, without a second walk.
+        brier=max(squares - 2.0 * given + 1.0, 0.0),
+        score=None if score is None else min(max(score, 0.0), 1.0),
+        positive=label == project.positive,
+    )
+
+
+class _Labels:
+    """The payloads that labels are added to under one stem, found once."""
+
+    def __init__(self, payloads: dict[Key, Payload], stem: Key, project: IngestProject) -> None:
+        classes = len(project.classes)
+        self._confusion = _put(payloads, (*stem, evidence.CONFUSION), Confusion.empty(classes))
+        self._correct = _moments(payloads, (*stem, evidence.CORRECT))
+        self._loss = _moments(payloads, (*stem, evidence.LOG_LOSS))
+        self._brier = _moments(payloads, (*stem, evidence.BRIER))
+        self._classes = classes
+        self._scores: ScoreHistogram | None = None
+        if project.positive:
+            self._scores = _put(payloads, (*stem, evidence.SCORE), ScoreHistogram())
+
+    def told(self, unit: int, graded: _Graded, times: int) -> None:
+        if graded.classes != self._classes:
+            return  # the classes changed within an epoch: these cannot be added up
+        self._confusion.observe(graded.label, graded.predicted, times)
+        self._correct.observe(unit, float(graded.label == graded.predicted), times)
+        self._loss.observe(unit, graded.loss, times)
+        self._brier.observe(unit, graded.brier, times)
+        if self._scores is not None and graded.score is not None:
+            self._scores.observe(graded.score, positive=graded.positive, times=times)
 
 
 def _moments(payloads: dict[Key, Payload], key: Key) -> Moments:
-    return _get(payloads, key, Moments) or _put(payloads, key, Moments())
+    found = payloads.get(key)
+    return found if isinstance(found, Moments) else _put(payloads, key, Moments())
 
 
 def _latency(payloads: dict[Key, Payload], key: Key, latency_us: int) -> None:
-    histogram = _get(payloads, key, LatencyHistogram) or _put(payloads, key, LatencyHistogram())
-    histogram.observe(latency_us)
-
-
-def _get(payloads: dict[Key, Any], key: Key, kind: type[_P]) -> _P | None:
     found = payloads.get(key)
-    return found if isinstance(found, kind) else None
+    if not isinstance(found, LatencyHistogram):
+        found = _put(payloads, key, LatencyHistogram())
+    found.observe(latency_us)
 
 
 def _put(payloads: dict[Key, Any], key: Key, payload: _P) -> _P:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError, StatementError
 from pointsman.controller import feedback
 from pointsman.controller.cells import Changes, SliceNames
 from pointsman.controller.exposures import Exposures
-from pointsman.controller.join import IngestProject
+from pointsman.controller.join import INBOX_LIFETIME_MS, IngestProject
 from pointsman.domain.records import (
     DecisionRecord,
     OutcomeRecord,
@@ -33,7 +33,6 @@ from pointsman.store.journal_state import Ingested, IngestFault
 TICK_BYTES: Final = 4 << 20
 """Read from all streams for one transaction, about: a fraction of a second of work."""
 
-INBOX_LIFETIME_MS: Final = 7 * 86_400_000
 _EXPIRY_EVERY_MS: Final = 60_000
 
 _UNUSABLE: Final = (

@@ -34,6 +34,22 @@ MAX_AHEAD_MS: Final = 86_400_000
 """A caller's clock may be a day ahead; a time further off would win every later correction."""
 
 
+INBOX_LIFETIME_MS: Final = 7 * 86_400_000
+"""How long feedback waits for a decision that nobody knows before it is said to have expired."""
+
+_SENTENCES: Final[dict[State, str]] = {
+    "early": "no decision with this id is known yet; it is kept, and joined when one comes",
+    "expired": "no decision with this id came in time",
+    "applied": "it is what is held to be true about its decision",
+    "late": "it is what is held to be true, but came after the horizon: reports include it, "
+    "tests that have read that time already do not",
+    "corrected": "newer feedback of the same kind replaces it: {note}",
+    "duplicate": "the same was received before; it counts once",
+    "conflicting": "something else was received before under this id, and that one counts",
+    "rejected": "{note}",
+}
+
+
 class IngestProject(msgspec.Struct, frozen=True):
     """What ingestion has to know of a project, as the table that decided declared it.
 
@@ -105,6 +121,19 @@ def settle(
         states[newest.row] = ("late" if late else "applied", "")
         registers[kind] = Held(newest.value, newest.at_ms, newest.received_ms, newest.id)
     return Settled(tuple((row, *state) for row, state in states.items()), registers)
+
+
+def answer(piece: Piece, now_ms: int) -> tuple[State, str]:
+    """State and sentence for whoever sent a piece.
+
+    Of a decision that belongs to another tenant its sender hears what anybody hears of one that
+    does not exist.
+    """
+    state: State = piece.state  # type: ignore[assignment]  # the ingester writes no other
+    if state == "wrong_tenant":
+        waited = now_ms - piece.received_ms
+        state = "expired" if waited > INBOX_LIFETIME_MS else "early"
+    return state, _SENTENCES[state].format(note=piece.note)
 
 
 def _body(piece: Piece) -> tuple[str, str, str, int]:
