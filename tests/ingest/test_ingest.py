@@ -1,5 +1,7 @@
 """Taking the journal in: once, in any order, whatever is wrong with single records."""
 
+import zlib
+
 import msgspec
 import pytest
 
@@ -198,3 +200,19 @@ def test_classes_that_change_within_an_epoch_do_not_stop_ingestion(world, make):
 
     assert tick.unmerged == 3
     assert world.held() == {("d1", "label"): "yes", ("d2", "label"): "yes"}
+
+
+def test_a_stream_that_cannot_be_read_does_not_hold_up_the_others(world, make):
+    """After a downgrade one stream may hold segments that a newer version wrote."""
+    world.write(make.decision("d1"), stream="w0")
+    world.write(make.decision("d2"), stream="w1")
+    path = world.journal / "w0" / "0000000000000001.seg"
+    data = bytearray(path.read_bytes())
+    data[8] = 9
+    data[124:128] = zlib.crc32(bytes(data[:124])).to_bytes(4, "little")
+    path.write_bytes(bytes(data))
+
+    tick = world.ingester.tick()
+
+    assert tick.decisions == 1
+    assert "segment format 9 is newer" in tick.unreadable["w0"]

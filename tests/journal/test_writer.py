@@ -93,6 +93,25 @@ def test_a_restarted_writer_goes_on_in_a_new_segment_of_the_same_chain(stream):
     assert report.streams[0].next == 3
 
 
+def test_indexes_go_on_behind_a_segment_of_which_nothing_is_left(stream):
+    """A record keeps its place in the stream, whatever happened to those before."""
+    for name in ("a", "b"):
+        writer = stream.writer()
+        stream.append(writer, name)
+        writer.close()
+    path = stream.segments()[1]
+    path.write_bytes(b"?" * len(path.read_bytes()))
+
+    writer = stream.writer()
+    stream.append(writer, "c")
+    writer.close()
+
+    reading = verify(stream.directory.parent)
+    assert [p.name for p in stream.segments()] == [f"{n:016d}.seg" for n in (1, 2, 3)]
+    assert (reading.streams[0].records, reading.streams[0].next) == (2, 2)
+    assert {f.kind for f in reading.faults} == {"corrupt"}
+
+
 def test_a_stream_has_one_writer(stream):
     """A second process on the same stream is refused before it can write a byte."""
     writer = stream.writer()

@@ -72,6 +72,7 @@ class Tick(msgspec.Struct):
     unconfigured: decisions of tables nobody knows, which enter no evidence
     unmerged: cells whose classes changed within an epoch, and which stay as they were
     bytes: read from the journal; more: whether there was more to read
+    unreadable: why a stream could not be read at all, by stream; the others were
     """
 
     decisions: int = 0
@@ -85,6 +86,7 @@ class Tick(msgspec.Struct):
     unmerged: int = 0
     bytes: int = 0
     more: bool = False
+    unreadable: dict[str, str] = {}
 
 
 _Item = tuple[Record, Origin]
@@ -163,7 +165,11 @@ class Ingester:
         readings: dict[str, Reading] = {}
         share = TICK_BYTES // max(len(names), 1)
         for name in names:
-            reading = self._tails[name].read(share)
+            try:
+                reading = self._tails[name].read(share)
+            except (OSError, ValueError) as error:
+                tick.unreadable[name] = f"{type(error).__name__}: {error}"
+                continue
             if reading.after != reading.before or reading.faults:
                 readings[name] = reading
                 size = sum(frame.end - frame.start for frame in reading.frames)

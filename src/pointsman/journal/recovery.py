@@ -39,16 +39,20 @@ def recover(directory: Path) -> End:
     Damage before the end is left as it is, for readers to report. Only the stream's owner may call
     this. Doing it twice, or dying in the middle, changes nothing.
     """
+    newest = 0
     for number in reversed(segment_numbers(directory)):
         path = directory / segment.file_name(number)
         data = path.read_bytes()
-        header = segment.unpack_header(data)
-        if header is Missing.INCOMPLETE:
-            # Its writer died while creating it: nothing was ever acknowledged from it.
+        never_begun = segment.unpack_header(data) is Missing.INCOMPLETE or not any(data)
+        if newest == 0 and never_begun:
+            # Its writer died, or power went, before anything was acknowledged from it.
             path.unlink()
             continue
-        return _end_of(path, number, data)
-    return End(0, 0, segment.NO_HASH, 0)
+        newest = max(newest, number)
+        end = _end_of(path, newest, data)
+        if end is not None:
+            return end
+    return End(newest, 0, segment.NO_HASH, 0)
 
 
 def marker_of(data: bytes) -> bytes:
@@ -59,9 +63,10 @@ def marker_of(data: bytes) -> bytes:
     return header.marker
 
 
-def _end_of(path: Path, number: int, data: bytes) -> End:
+def _end_of(path: Path, number: int, data: bytes) -> End | None:
+    """The end of a segment, None where nothing in it is sound enough to tell."""
     header = segment.unpack_header(data)
-    first = 0 if isinstance(header, Missing) else header.first
+    first = -1 if isinstance(header, Missing) else header.first
     previous = segment.link(data[: segment.HEADER_BYTES])
     marker = marker_of(data)
     at = segment.HEADER_BYTES
@@ -70,10 +75,11 @@ def _end_of(path: Path, number: int, data: bytes) -> End:
         if isinstance(frame, Missing):
             behind = segment.next_frame(data, at, 0, marker)
             if behind is None:
-                return End(number, first, previous, _cut(path, data, at, frame))
+                cut = _cut(path, data, at, frame)
+                return None if first < 0 else End(number, first, previous, cut)
             frame = behind
         at, first, previous = frame.end, frame.first + frame.count, frame.hash
-    return End(number, first, previous, 0)
+    return None if first < 0 else End(number, first, previous, 0)
 
 
 def _cut(path: Path, data: bytes, at: int, missing: Missing) -> int:
