@@ -107,11 +107,21 @@ class ScriptedController(http.server.ThreadingHTTPServer):
         self.feedback = {}
         self.seen = []
         self.corrupt = set()
+        self.down = False
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def stop(self):
+        """No answer to anybody any more, on connections old or new."""
+        self.down = True
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, *_):
+        pass  # a worker that was killed in mid-poll
 
     def publish(self, content):
         with self.changed:
@@ -136,6 +146,9 @@ class _ControllerHandler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         server = self.server
+        if server.down:
+            self.close_connection = True
+            return
         server.seen.append((self.path, dict(self.headers)))
         if self.headers["authorization"] != "Bearer gateway-token":
             self._answer(401)
@@ -263,8 +276,7 @@ class World:
         for worker in self.workers:
             worker.kill()
         if self.controller is not None:
-            self.controller.shutdown()
-            self.controller.server_close()
+            self.controller.stop()
 
 
 class WorkerProcess:
@@ -440,4 +452,5 @@ class Kit:
     journal = staticmethod(journal)
     graph = staticmethod(graph)
     row = ROW
+    digest = staticmethod(lambda table: digest(encode(table)))
     replace = staticmethod(msgspec.structs.replace)

@@ -66,9 +66,7 @@ def test_an_answer_says_who_answered_and_why(world, kit):
 def test_a_threshold_and_denied_classes_turn_scores_into_an_action(world, kit):
     """The variant's own threshold decides the class; a class it denies is the action `deny`."""
     model = world.model((0.0, 0.0), -1.0)  # fraud at 0.27
-    strict = Variant(
-        "champion", "1", "", model, Runtime.ONNX, threshold=0.25, deny=("fraud",)
-    )
+    strict = Variant("champion", "1", "", model, Runtime.ONNX, threshold=0.25, deny=("fraud",))
     lax = Variant("lax", "2", "", model, Runtime.ONNX, threshold=0.3, deny=("fraud",))
     world.publish([world.project({"champion": strict, "lax": lax})])
     worker = world.worker()
@@ -116,9 +114,7 @@ def test_requests_of_one_turn_are_one_batch_and_one_write(world, kit):
 
     assert {status for status, _, _ in answers} == {200}
     assert after[batches] - before.get(batches, 0) <= 2
-    assert (
-        after["pointsman_journal_writes_total"] - before["pointsman_journal_writes_total"] <= 2
-    )
+    assert after["pointsman_journal_writes_total"] - before["pointsman_journal_writes_total"] <= 2
     for connection in connections:
         connection.close()
 
@@ -129,7 +125,7 @@ def test_a_failing_variant_is_answered_by_its_fallback(world, kit):
     rules = [kit.rule(use="challenger", fallback=("champion",))]
     world.publish([world.project({"champion": world.model(), "challenger": nan}, rules)])
     worker = world.worker()
-    _, fine_headers, fine = worker.predict()
+    _, _, fine = worker.predict()
     status, headers, answer = worker.predict(NEGATIVE)
     metrics = worker.metrics()
     worker.kill()
@@ -250,11 +246,9 @@ def test_a_trace_context_is_passed_on(world, kit):
 
 def test_a_decision_alone_is_recorded_too(world, kit):
     """`:decide` asks no model; its record has no probabilities."""
-    world.publish(
-        [world.project({"champion": "legit", "b": "fraud"}, [kit.rule(split={"b": 1})])]
-    )
+    world.publish([world.project({"champion": "legit", "b": "fraud"}, [kit.rule(split={"b": 1})])])
     worker = world.worker()
-    status, headers, content = worker.post(
+    status, _, content = worker.post(
         "/v1/projects/fraud:decide", {"unit": 17, "context": {"amount": 1}}
     )
     worker.kill()

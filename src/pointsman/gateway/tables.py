@@ -223,6 +223,8 @@ class TableFeed:
         }
         self._edge.swap(Table(manifest.version, projects, gatekeeper, refused))
         self._edge.ready = not self._edge.draining
+        worker = (("worker", str(self._settings.slot)),)
+        self._counters.set("pointsman_table_version", worker, manifest.version)
         self._tell()
 
     def _keep(self) -> None:

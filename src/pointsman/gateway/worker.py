@@ -186,7 +186,6 @@ class Worker:
         worker = (("worker", str(self.settings.slot)),)
         self.counters.set("pointsman_ready", worker, ready)
         self.counters.set("pointsman_connections", worker, connections)
-        self.counters.set("pointsman_table_version", worker, max(0, self.edge.table.version))
 
     def _switched(self, switch: Switch, is_set: bool) -> None:  # noqa: FBT001 - a callback
         if self.settings.slot != 0:

@@ -1,0 +1,156 @@
+"""Who may call what: keys, permissions, tenants, and what an open gateway allows."""
+
+import hashlib
+import json
+
+import pytest
+
+from pointsman.domain.errors import PointsmanError
+from pointsman.domain.table import DataKey
+from pointsman.gateway.auth import Permission
+from pointsman.gateway.routes import ROUTES, Route, Router, check
+
+ROW = {"amount": 12.5, "age-years": 41, "country": "DE"}
+PREDICT = ("POST", "/v1/projects/fraud:predict", {"features": ROW})
+PINNED = ("POST", "/v1/projects/fraud:predict", {"features": ROW, "variant": "champion"})
+TENSORS = [
+    {"name": "amount", "shape": [1], "datatype": "FP64", "data": [12.5]},
+    {"name": "age-years", "shape": [1], "datatype": "INT64", "data": [41]},
+    {"name": "country", "shape": [1], "datatype": "BYTES", "data": ["DE"]},
+]
+INFER = ("POST", "/v2/models/fraud/infer", {"inputs": TENSORS})
+VERSION = ("POST", "/v2/models/fraud/versions/champion/infer", {"inputs": TENSORS})
+DECIDE = ("POST", "/v1/projects/fraud:decide", {})
+FEEDBACK = ("POST", "/v1/feedback", [{"decision_id": "d", "label": "fraud"}])
+STATE = ("GET", "/v1/feedback/x", None)
+MODEL = ("GET", "/v2/models/fraud", None)
+READY = ("GET", "/v2/models/fraud/ready", None)
+CALLS = {
+    "predict": PREDICT, "pinned predict": PINNED, "infer": INFER, "infer a version": VERSION,
+    "decide": DECIDE, "feedback": FEEDBACK, "feedback state": STATE, "metadata": MODEL,
+    "model ready": READY,
+}  # fmt: skip
+PUBLIC = ["/v2/health/live", "/v2/health/ready", "/v2", "/metrics"]
+ALLOWED = {
+    "infer": {"predict", "infer", "metadata", "model ready"},
+    "decide": {"decide"},
+    "feedback": {"feedback", "feedback state"},
+    "pin": set(),
+    "infer,pin": {
+        "predict", "infer", "metadata", "model ready", "pinned predict", "infer a version",
+    },
+}  # fmt: skip
+
+
+def key(name, permissions, tenant="default"):
+    digest = hashlib.blake2b(f"secret-{name}".encode(), digest_size=32).hexdigest()
+    return DataKey(name, digest, tenant, tuple(permissions.split(",")))
+
+
+KEYS = tuple(key(name, name) for name in ALLOWED)
+
+
+@pytest.fixture(scope="module")
+def worker(shared_world):
+    world = shared_world
+    theirs = world.project({"champion": "fraud"}, tenant="other")
+    ours = world.project({"champion": "legit"})
+    everything = key("theirs", "infer,decide,feedback,pin", tenant="other")
+    world.publish([ours, theirs], 1, data_keys=(*KEYS, everything))
+    return world.worker()
+
+
+def call(worker, what, secret=None, scheme="Bearer"):
+    method, path, body = what
+    headers = {} if secret is None else {"authorization": f"{scheme} {secret}"}
+    if method == "GET":
+        return worker.get(path, headers)
+    return worker.post(path, body, headers)
+
+
+@pytest.mark.parametrize("permissions", ALLOWED)
+@pytest.mark.parametrize("name", CALLS)
+def test_the_matrix_of_routes_and_permissions(worker, permissions, name):
+    """A key may do what it was given and nothing else."""
+    status, _, content = call(worker, CALLS[name], f"secret-{permissions}")
+
+    if name in ALLOWED[permissions]:
+        assert status in {200, 202, 503}, content  # 503: there is no controller to ask
+        assert "permission" not in content.decode()
+    else:
+        assert status == 403
+        assert json.loads(content)["kind"] == "forbidden"
+
+
+@pytest.mark.parametrize(
+    "secret", [None, "", "nope", "secret-infer\u00a0", "x" * 600, "' OR 1=1 --"]
+)
+@pytest.mark.parametrize("name", CALLS)
+def test_without_a_known_key_nothing_is_said(worker, secret, name):
+    """401 with a hint how to get one, the same for an unknown project."""
+    status, headers, content = call(worker, CALLS[name], secret)
+
+    assert status == 401
+    assert headers["www-authenticate"] == "Bearer"
+    assert json.loads(content)["kind"] == "unauthenticated"
+
+
+def test_the_scheme_is_bearer(worker):
+    """In any case; nothing else."""
+    assert call(worker, PREDICT, "secret-infer", "bearer")[0] == 200
+    assert call(worker, PREDICT, "secret-infer", "Basic")[0] == 401
+
+
+@pytest.mark.parametrize("path", PUBLIC)
+def test_health_and_metrics_are_public(worker, path):
+    """Probes and scrapers have no keys."""
+    assert worker.get(path)[0] == 200
+
+
+def test_a_tenant_sees_only_its_own(worker):
+    """The same public name is another project; records and outcomes carry the key's tenant."""
+    ours = json.loads(call(worker, PREDICT, "secret-infer")[2])
+    theirs = json.loads(call(worker, PREDICT, "secret-theirs")[2])
+    call(worker, FEEDBACK, "secret-theirs")
+    records = {r.id: r for r in worker.records() if hasattr(r, "assigned")}
+    outcome = [r for r in worker.records() if hasattr(r, "decision_id")][-1]
+
+    assert (ours["class"], theirs["class"]) == ("legit", "fraud")
+    assert records[ours["decision_id"]].project == "default/fraud"
+    assert records[theirs["decision_id"]].project == "other/fraud"
+    assert records[theirs["decision_id"]].key == "theirs"
+    assert (outcome.tenant, outcome.key) == ("other", "theirs")
+
+
+@pytest.mark.parametrize(
+    ("settings", "predicts", "pins"),
+    [
+        ({"loopback": True}, 200, 200),
+        ({"loopback": False, "insecure": True}, 200, 403),
+        ({"loopback": False}, 401, 401),
+    ],
+)
+def test_a_gateway_without_keys(world, settings, predicts, pins):
+    """Open on loopback; elsewhere only if told so, and then without pins."""
+    world.publish([world.project({"champion": "legit"})])
+    worker = world.worker(**settings)
+
+    assert call(worker, PREDICT)[0] == predicts
+    assert call(worker, PINNED)[0] == pins
+    assert call(worker, VERSION)[0] == pins
+
+
+def test_every_route_declares_its_permission():
+    """And a route that does not stops the start."""
+    check(ROUTES)
+    bare = Route("GET", "/new", ROUTES[0].action)
+
+    with pytest.raises(PointsmanError, match="GET /new"):
+        Router((*ROUTES, bare))
+
+
+def test_only_what_tells_nothing_is_public():
+    """The list of public routes is short and deliberate."""
+    public = {route.pattern for route in ROUTES if route.permission is Permission.PUBLIC}
+
+    assert public == {"/v2/health/live", "/v2/health/ready", "/v2/?", "/metrics"}
