@@ -1,23 +1,34 @@
 """What the demo claims, checked against what the client saw and what Pointsman says."""
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from prometheus_client.parser import text_string_to_metric_families
 from scipy.stats import binom
 
 CHALLENGER_SHARE: Final = 0.1
+SHADOW_SHARE: Final = 0.25
 ALPHA: Final = 1e-6
 """Chance that a right split is called wrong; a split that is off by a point is still found out."""
 
 Checked = tuple[str, bool]
 
 
-def all_of(
-    replayed: dict[str, Any], status: dict[str, Any], explained: dict[str, Any]
-) -> list[Checked]:
-    """Sentences with whether they hold.
+class Seen(NamedTuple):
+    """Everything there is to compare.
 
     replayed: what the client counted (`replay.py --result`); status, explained: of the commands
+    metrics: the gateway's own, in Prometheus' text form
     """
+
+    replayed: dict[str, Any]
+    status: dict[str, Any]
+    explained: dict[str, Any]
+    metrics: str
+
+
+def all_of(seen: Seen) -> list[Checked]:
+    """Sentences with whether they hold."""
+    replayed, status, explained, metrics = seen
     asked, told = replayed["decisions"], replayed["labels"]
     challenger, split = _split(replayed)
     low, high = bounds(split, CHALLENGER_SHARE)
@@ -31,6 +42,7 @@ def all_of(
         (f"all {asked:,} decisions are recorded, none twice", decisions(status) == asked),
         (f"all {told:,} labels are joined, none twice", labels(status) == told),
         (drawn, low <= challenger <= high),
+        _shadowed(replayed, metrics),
         ("every variant served as many as the client saw of it", _same_counts(replayed, status)),
         (
             "compiled models run as ONNX, the one that cannot be runs natively",
@@ -59,6 +71,24 @@ def bounds(n: int, share: float) -> tuple[int, int]:
 def _all_taken(replayed: dict[str, Any]) -> bool:
     asked, told = replayed["decisions"], replayed["labels"]
     return bool(replayed["refused"] == 0 and asked > 0 and told == asked)
+
+
+def _shadowed(replayed: dict[str, Any], metrics: str) -> Checked:
+    """Whether the candidate saw its share of those the default rule decided, and answered."""
+    decided = sum(n for _, reason, n in replayed["answers"] if reason in {"SPLIT", "HOLDOUT"})
+    shown = {
+        sample.labels["result"]: int(sample.value)
+        for family in text_string_to_metric_families(metrics)
+        for sample in family.samples
+        if sample.name == "pointsman_shadow_total"
+    }
+    low, high = bounds(decided, SHADOW_SHARE)
+    answered = shown.get("answered", 0)
+    sentence = (
+        f"the shadow answered {answered:,} of {decided:,} unseen by anyone; at 25 % between "
+        f"{low:,} and {high:,} were to be shown to it"
+    )
+    return sentence, answered > 0 and low <= sum(shown.values()) <= high
 
 
 def _split(replayed: dict[str, Any]) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from rich.console import Console
 
 import pointsman
 from pointsman.demo import checks, servers
-from pointsman.demo.processes import Processes, answers, python
+from pointsman.demo.processes import Processes, answers, python, read
 from pointsman.demo.screen import Screen
 from pointsman.demo.servers import REGISTRY, Running, eventually
 from pointsman.domain.errors import Kind, PointsmanError
@@ -92,7 +92,7 @@ class Demo:
         with screen.step("Start a model registry and Pointsman; train and register three models"):
             self._start()
         with screen.step("Apply the project: rules, a 90/10 split, a shadow"):
-            self.cli("apply", "-f", str(self.file), "--yes")
+            self.cli("apply", "-f", _short(self.file), "--yes")
         with screen.step("Send the test part as traffic; its labels come some batches late"):
             replayed = self._replay()
         with screen.step("Who served what, and how well"):
@@ -104,7 +104,8 @@ class Demo:
             self.cli("explain", decision)
         with screen.step("Check that all of it is true"):
             line = self._curl_line()
-            found = checks.all_of(replayed, status, explained)
+            metrics = read(f"{self.running.data_url}/metrics")
+            found = checks.all_of(checks.Seen(replayed, status, explained, metrics))
             found.append(("the curl line below is answered", _works(line)))
             for what, holds in found:
                 screen.check(what, fine=holds)
@@ -216,11 +217,11 @@ class Demo:
         say = self.screen.say
         self.screen.console.print("\n[bold]Look around[/]")
         say(f"export POINTSMAN_URL={self.running.admin_url} POINTSMAN_TOKEN={self.running.token}")
+        say("pointsman status income --watch")
         say(line)
         say(f"models      {self.registry_url}/#/models/{PROJECT}")
         say(f"metrics     {self.running.data_url}/metrics")
-        say(f"admin API   {self.running.admin_url}/docs")
-        say(f"data, logs  {self.home}")
+        say(f"data, logs  {_short(self.home)}")
 
 
 def find_examples() -> Path:
@@ -276,6 +277,12 @@ def _person(examples: Path) -> dict[str, Any]:
     """One made-up person for the curl line, in the form of the example's own requests."""
     found: dict[str, Any] = json.loads((examples / "person.json").read_text())
     return found
+
+
+def _short(path: Path) -> str:
+    """Relative to here where that is shorter to read."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 def _works(line: str) -> bool:

@@ -170,6 +170,13 @@ def answers(url: str) -> bool:
         return False
 
 
+def read(url: str) -> str:
+    """The text a GET is answered with. Raises OSError."""
+    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - our own loopback URLs
+        text: str = answer.read().decode()
+        return text
+
+
 def _die_with(parent: int) -> None:
     """In the child: end when the parent does, also if it is gone already."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
