@@ -210,6 +210,17 @@ def ratio_bounds(state: MeanState, alpha: float, tuning: Tuning) -> tuple[float,
         found = contrast(state, factor)
         return found is not None and -found.difference > one_sided_radius(found, alpha, tuning)
 
+    return factors_between(above, below, middle)
+
+
+def factors_between(
+    above: Callable[[float], bool], below: Callable[[float], bool], middle: float
+) -> tuple[float, float]:
+    """Smallest and largest factor, at least 0, at which neither `above` nor `below` is shown.
+
+    above, below: whether the contrast at a factor is shown to be above, below 0; at `middle`
+    neither is. The largest is infinity where `below` is never shown.
+    """
     low = _turn(above, 0.0, middle) if above(0.0) else 0.0
     far = max(2.0 * middle, 2.0)
     while not below(far):

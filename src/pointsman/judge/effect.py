@@ -1,0 +1,283 @@
+"""One metric's evidence as an effect with bounds, whatever kind of evidence it is.
+
+Every kind answers the same question: how much larger is the challenger's metric, at least and at
+most? Each bound holds at every look at once, but for alpha.
+"""
+
+import math
+from typing import Final, assert_never
+
+import msgspec
+import numpy as np
+
+from pointsman.judge import bounded, event, mean, ratio
+from pointsman.judge.bounded import BoundedState
+from pointsman.judge.event import EventState
+from pointsman.judge.mean import Contrast, MeanState, Tuning
+from pointsman.judge.ratio import RatioBlock, Statistic
+
+MIN_EVENTS: Final = 50
+"""Events and non-events in each arm before a normal approximation of a 0/1 metric may act."""
+
+MIN_N: Final = 100
+"""Decisions in each arm before a normal approximation of any other metric may act."""
+
+
+class Events(msgspec.Struct, frozen=True, tag="events"):
+    """First events of units; for relative margins. Exact at any count.
+
+    units: first exposures of challenger, champion, matured
+    """
+
+    state: EventState
+    units: tuple[int, int]
+
+
+class Means(msgspec.Struct, frozen=True, tag="means"):
+    """A mean over decisions; for absolute and relative margins.
+
+    exact: the same decisions for values in [0, 1], only if they are first exposures of units; it
+        answers before the normal approximation may. It costs half of alpha from the start.
+    binary: values are 0 or 1, so the burn-in counts events
+    """
+
+    state: MeanState
+    exact: BoundedState | None = None
+    binary: bool = False
+
+
+class Ratios(msgspec.Struct, frozen=True, tag="ratios"):
+    """A classifier metric from counts by unit bucket, one block for each epoch."""
+
+    blocks: tuple[RatioBlock, ...]
+    statistic: Statistic
+
+
+MetricEvidence = Events | Means | Ratios
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """How much larger the challenger's metric is.
+
+    estimate, lower, upper: challenger - champion, or challenger / champion - 1 where relative;
+        estimate is None where there is none yet, bounds are infinite where nothing bounds them
+    challenger, champion: levels, None where the evidence knows only their ratio
+    n: units or decisions of challenger, champion
+    """
+
+    estimate: float | None
+    lower: float
+    upper: float
+    challenger: float | None
+    champion: float | None
+    n: tuple[int, int]
+    method: str
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """Why there is no effect to speak of.
+
+    empty: an arm has no data at all, rather than too little
+    """
+
+    why: str
+    n: tuple[int, int]
+    empty: bool
+
+
+def effect(
+    evidence: MetricEvidence, tuning: Tuning, alpha: float, *, relative: bool
+) -> Effect | Unknown:
+    """The effect with one-sided bounds, each at alpha.
+
+    Errors: ValueError for an absolute effect of Events, which know no rates.
+    """
+    match evidence:
+        case Events():
+            if not relative:
+                raise ValueError("events bound a relative risk; give Means for an absolute margin")
+            return _of_events(evidence, alpha)
+        case Means():
+            n = evidence.state.counts
+            if min(n) == 0:
+                return Unknown("no decisions in one of the arms", n, empty=True)
+            if relative:
+                return _relative_of_means(evidence, tuning, alpha)
+            return _of_means(evidence, tuning, alpha)
+        case Ratios():
+            return _of_ratios(evidence, tuning, alpha, relative=relative)
+        case _:
+            assert_never(evidence)
+
+
+def _of_events(evidence: Events, alpha: float) -> Effect | Unknown:
+    if min(evidence.units) == 0:
+        return Unknown("no units in one of the arms", evidence.units, empty=True)
+    risk = event.estimate(evidence.state)
+    return Effect(
+        estimate=None if risk is None else risk - 1.0,
+        lower=event.lower_bound(evidence.state, alpha) - 1.0,
+        upper=event.upper_bound(evidence.state, alpha) - 1.0,
+        challenger=None,
+        champion=None,
+        n=evidence.units,
+        method="event e-process, exact",
+    )
+
+
+def _of_means(evidence: Means, tuning: Tuning, alpha: float) -> Effect | Unknown:
+    found = _after_burn_in(evidence)
+    exact = evidence.exact
+    n = evidence.state.counts
+    if exact is None:
+        if isinstance(found, Unknown):
+            return found
+        radius = mean.one_sided_radius(found, alpha, tuning)
+        return _normal(found, radius, n, "asymptotic confidence sequence")
+    # Which of the two answers depends on the data, so each has half of alpha from the start.
+    lower = bounded.lower_bound(exact, alpha / 2)
+    upper = bounded.upper_bound(exact, alpha / 2)
+    if isinstance(found, Unknown):
+        middle = exact.s / exact.c if exact.c else None
+        return Effect(middle, lower, upper, None, None, n, "empirical Bernstein, exact")
+    normal = _normal(found, mean.one_sided_radius(found, alpha / 2, tuning), n, "")
+    return msgspec.structs.replace(
+        normal,
+        lower=max(lower, normal.lower),
+        upper=min(upper, normal.upper),
+        method="empirical Bernstein and asymptotic confidence sequence",
+    )
+
+
+def _relative_of_means(evidence: Means, tuning: Tuning, alpha: float) -> Effect | Unknown:
+    found = _after_burn_in(evidence)
+    if isinstance(found, Unknown):
+        return found
+    if found.champion <= 0.0:
+        return Unknown("the champion's mean is not above 0", evidence.state.counts, empty=False)
+    low, high = mean.ratio_bounds(evidence.state, alpha, tuning)
+    estimate = found.challenger / found.champion - 1.0
+    return Effect(
+        estimate,
+        low - 1.0,
+        high - 1.0,
+        found.challenger,
+        found.champion,
+        evidence.state.counts,
+        "asymptotic confidence sequence (Fieller)",
+    )
+
+
+def _of_ratios(
+    evidence: Ratios, tuning: Tuning, alpha: float, *, relative: bool
+) -> Effect | Unknown:
+    arms = zip(*((b.challenger, b.champion) for b in evidence.blocks), strict=True)
+    counts = [sum(sum(cells.counts) for cells in arm) for arm in arms]
+    n = (counts[0], counts[1]) if counts else (0, 0)
+    if min(n) == 0:
+        return Unknown("no labelled decisions in one of the arms", n, empty=True)
+    found = ratio.contrast(evidence.blocks, evidence.statistic)
+    if found is None:
+        return Unknown(f"too few labels of each kind for {evidence.statistic.name}", n, empty=False)
+    method = "asymptotic confidence sequence (jackknife over unit buckets)"
+    plain = _normal(found, mean.one_sided_radius(found, alpha, tuning), n, method)
+    if not relative:
+        return plain
+    if found.champion <= 0.0:
+        return Unknown("the champion's value is not above 0", n, empty=False)
+    return _relative_of_ratios(evidence, plain, tuning, alpha)
+
+
+def _relative_of_ratios(evidence: Ratios, plain: Effect, tuning: Tuning, alpha: float) -> Effect:
+    """The factors whose contrast is compatible with 0, as for means."""
+    assert plain.challenger is not None
+    assert plain.champion is not None
+    middle = plain.challenger / plain.champion
+
+    def shown(factor: float, sign: float) -> bool:
+        found = ratio.contrast(evidence.blocks, evidence.statistic, factor)
+        if found is None:
+            return False
+        return sign * found.difference > mean.one_sided_radius(found, alpha, tuning)
+
+    low, high = mean.factors_between(lambda f: shown(f, 1.0), lambda f: shown(f, -1.0), middle)
+    return msgspec.structs.replace(plain, estimate=middle - 1.0, lower=low - 1.0, upper=high - 1.0)
+
+
+def _after_burn_in(evidence: Means) -> Contrast | Unknown:
+    state = evidence.state
+    if evidence.binary:
+        pairs = zip(state.counts, state.totals, strict=True)
+        rarer = min(min(total, n - total) for n, total in pairs)
+        if rarer < MIN_EVENTS:
+            why = f"{rarer:.0f} events in an arm; {MIN_EVENTS} are needed before a normal bound"
+            return Unknown(why, state.counts, empty=False)
+    elif min(state.counts) < MIN_N:
+        why = f"{min(state.counts)} decisions in an arm; {MIN_N} are needed before a normal bound"
+        return Unknown(why, state.counts, empty=False)
+    found = mean.contrast(state)
+    if found is None:
+        return Unknown("the values do not vary yet", state.counts, empty=False)
+    return found
+
+
+def _normal(found: Contrast, radius: float, n: tuple[int, int], method: str) -> Effect:
+    low, high = found.difference - radius, found.difference + radius
+    if not math.isfinite(radius):
+        low, high = -math.inf, math.inf
+    return Effect(found.difference, low, high, found.challenger, found.champion, n, method)
+
+
+def log_e_beyond(
+    evidence: MetricEvidence, tuning: Tuning, threshold: float, *, relative: bool, above: bool
+) -> float | Unknown:
+    """ln of the e-value against "the effect is at most `threshold`" (`above`), or "at least".
+
+    Errors: as `effect`; ValueError for a relative threshold of -1 or less.
+    """
+    if relative and threshold <= -1.0:
+        raise ValueError(f"a relative effect of {threshold!r} leaves nothing to compare")
+    factor, margin = (1.0 + threshold, 0.0) if relative else (1.0, threshold)
+    match evidence:
+        case Events():
+            if not relative:
+                raise ValueError("events bound a relative risk; give Means for an absolute margin")
+            test = event.log_e_above if above else event.log_e_below
+            return test(evidence.state, factor)
+        case Means():
+            found = _after_burn_in(evidence)
+            if not isinstance(found, Unknown):
+                found = mean.contrast(evidence.state, factor) or found
+            exact = None if relative else evidence.exact
+            return _log_e_of_means(found, exact, margin, tuning, above=above)
+        case Ratios():
+            contrasted = ratio.contrast(evidence.blocks, evidence.statistic, factor)
+            if contrasted is None:
+                return Unknown("too few labels of each kind", (0, 0), empty=False)
+            return _log_e(contrasted, margin, tuning, above=above)
+        case _:
+            assert_never(evidence)
+
+
+def _log_e(found: Contrast, margin: float, tuning: Tuning, *, above: bool) -> float:
+    test = mean.log_e_above if above else mean.log_e_below
+    return test(found, margin, tuning)
+
+
+def _log_e_of_means(
+    found: Contrast | Unknown,
+    exact: BoundedState | None,
+    margin: float,
+    tuning: Tuning,
+    *,
+    above: bool,
+) -> float | Unknown:
+    """The mean of both e-values, as each has half of alpha; one that may not act yet counts 0."""
+    if exact is None:
+        if isinstance(found, Unknown):
+            return found
+        return _log_e(found, margin, tuning, above=above)
+    parts = [(bounded.log_e_above if above else bounded.log_e_below)(exact, margin)]
+    if not isinstance(found, Unknown):
+        parts.append(_log_e(found, margin, tuning, above=above))
+    return float(np.logaddexp.reduce(parts)) - math.log(2.0)
