@@ -48,9 +48,7 @@ class Join:
             same_id[piece.tenant, piece.id].append(piece)
         copied: dict[int, State] = {}
         for group in same_id.values():
-            # None of them is what it was stored as before all of them are looked at together.
-            for piece in group:
-                copied[piece.row] = "early"
+            # A copy stays one: another piece under its id can only have been received earlier.
             copied |= join.copies(group)
         about = {p.decision_id for p in chain(*same_id.values())} | awaited
         known = ingestion.decisions_by_id(connection, about - new.keys())
