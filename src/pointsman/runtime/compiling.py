@@ -11,7 +11,8 @@ scikit-learn itself. Whatever goes wrong here, the parity proof decides.
 import copy
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -99,22 +100,22 @@ def plan(estimator: Any, features: Sequence[Feature]) -> Plan:
     return Plan(tuple(blocks), tuple(steps), final, tuple(features))
 
 
-def candidates(made: Plan) -> Iterator[Candidate]:
-    """Graphs to try, the likeliest first. Raises UnsupportedError, also between two graphs."""
+def attempts(made: Plan) -> list[Callable[[], Candidate]]:
+    """Ways to make a graph, the likeliest first; each raises UnsupportedError where it fails."""
     source = input_of(made)
-    width = source.width
-    before = _before(made, width)
-    trees = _is_trees(made.final)
-    if trees and not before:
+    before = _before(made, source.width)
+    as_doubles = partial(_convert, [*before, made.final], source, "float64")
+    if not _is_trees(made.final):
+        singly = [*before, _cast(), made.final]
+        return [as_doubles, partial(_convert, singly, source, "float64 columns, float32 model")]
+    if type(made.final).__name__ == "LGBMClassifier":
+        return [as_doubles]  # it compares in float64
+    if not before:
         # The same cast, done where the tensor is filled.
         single = msgspec.structs.replace(source, dtype="float32")
-        yield _convert([made.final], single, width, "trees in float32")
-    elif trees:
-        yield _convert(
-            [*before, _cast(), made.final], source, width, "float64 columns, float32 trees"
-        )
-    if not trees or before:
-        yield _convert([*before, made.final], source, width, "float64")
+        return [partial(_convert, [made.final], single, "trees in float32")]
+    cast = [*before, _cast(), made.final]
+    return [partial(_convert, cast, source, "float64 columns, float32 trees"), as_doubles]
 
 
 def _unwrapped(estimator: Any) -> Any:
@@ -376,12 +377,14 @@ def _cast() -> Any:
     return CastTransformer(dtype=np.float32)
 
 
-def _convert(steps: list[Any], source: ArtifactInput, width: int, how: str) -> Candidate:
+def _convert(steps: list[Any], source: ArtifactInput, how: str) -> Candidate:
     from pointsman.runtime.converters import to_graph
 
     steps = [*steps[:-1], copy.deepcopy(steps[-1])]
     try:
-        graph, output = to_graph(steps, width, single=source.dtype == "float32", opsets=_OPSETS)
+        graph, output = to_graph(
+            steps, source.width, single=source.dtype == "float32", opsets=_OPSETS
+        )
     except UnsupportedError:
         raise
     except Exception as error:  # noqa: BLE001 - converters raise whatever they like

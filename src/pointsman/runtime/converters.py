@@ -1,10 +1,12 @@
 """skl2onnx and onnxmltools, as we use them: the only file that knows their interfaces."""
 
 import warnings
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from onnx import ModelProto, TensorProto
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 
 def to_graph(
@@ -24,6 +26,8 @@ def to_graph(
             model = _booster(final, width)
         else:
             model = _pipeline(steps, width, single=single, opsets=opsets)
+    if not single and type(final).__name__ == "LGBMClassifier":
+        _exact_thresholds(model, final.booster_)
     output = _probabilities(model)
     for other in [o for o in model.graph.output if o.name != output]:
         model.graph.output.remove(other)  # the label: onnxruntime drops what computes it
@@ -62,6 +66,49 @@ def _booster(booster: Any, width: int) -> ModelProto:
     else:
         model = convert_lightgbm(booster, initial_types=types, zipmap=False)
     return model
+
+
+def _exact_thresholds(model: ModelProto, booster: Any) -> None:
+    """Puts LightGBM's float64 thresholds back into the graph, where it kept them as float32.
+
+    LightGBM compares in float64: behind a scaler, whole numbers often land within float32's
+    rounding of a threshold, and fall to the wrong side of a rounded one.
+    """
+    exact: dict[tuple[int, np.float32], set[float]] = {}
+    for feature, threshold in _splits(booster):
+        exact.setdefault((feature, np.float32(threshold)), set()).add(threshold)
+    for node in model.graph.node:
+        if node.op_type != "TreeEnsembleClassifier":
+            continue
+        given = {attribute.name: attribute for attribute in node.attribute}
+        features = given["nodes_featureids"].ints
+        inner = [mode != b"LEAF" for mode in given["nodes_modes"].strings]
+        values = np.array(given["nodes_values"].floats, dtype=np.float64)
+        for i in np.flatnonzero(inner):
+            candidates = exact.get((features[i], np.float32(values[i])), set())
+            if len(candidates) != 1:
+                raise ValueError("two of its thresholds differ by less than float32 can tell")
+            (values[i],) = candidates
+        for name in ("nodes_values", "nodes_hitrates", "class_weights", "base_values"):
+            if name in given:
+                numbers = values if name == "nodes_values" else np.array(given[name].floats)
+                tensor = numpy_helper.from_array(numbers.astype(np.float64), name)
+                node.attribute.remove(given[name])
+                node.attribute.append(helper.make_attribute(f"{name}_as_tensor", tensor))
+    # Whatever goes in, the trees' probabilities come out as float32.
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        if output.type.tensor_type.elem_type == TensorProto.DOUBLE:
+            output.type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def _splits(booster: Any) -> Iterator[tuple[int, float]]:
+    trees = [tree["tree_structure"] for tree in booster.dump_model()["tree_info"]]
+    while trees:
+        node = trees.pop()
+        if "split_feature" in node:
+            yield int(node["split_feature"]), float(node["threshold"])
+            trees += [node["left_child"], node["right_child"]]
 
 
 def _probabilities(model: ModelProto) -> str:

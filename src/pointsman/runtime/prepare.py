@@ -124,14 +124,14 @@ def _compiled_or_native(job: Job, directory: Path, description: Description) -> 
     if not judged.parity.passed:
         reason = f"native: the compiled form {said(judged.parity)}"
         return msgspec.structs.replace(native, reason=reason, parity=judged.parity)
-    (Path(job.staging) / GRAPH).write_bytes(judged.graph)
+    (Path(job.staging) / GRAPH).write_bytes(judged.candidate.graph)
     return msgspec.structs.replace(
         native,
         runtime=Runtime.ONNX,
-        reason=f"compiled to ONNX ({judged.how}): {said(judged.parity)}",
-        inputs=(judged.source,),
+        reason=f"compiled to ONNX ({judged.candidate.how}): {said(judged.parity)}",
+        inputs=(judged.candidate.source,),
         parity=judged.parity,
-        probabilities=judged.output,
+        probabilities=judged.candidate.output,
         needs_code=False,
         loader="",
     )

@@ -1,18 +1,17 @@
 """Asks the original and its compiled candidates the same questions, and picks who may serve."""
 
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from pointsman.domain.artifact import ArtifactInput, ArtifactManifest, Parity
+from pointsman.domain.artifact import ArtifactManifest, Parity
 from pointsman.domain.decision import Value
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import Feature, Runtime
 from pointsman.runtime.checks import SUM_TOLERANCE
-from pointsman.runtime.compiling import Plan, UnsupportedError, candidates
+from pointsman.runtime.compiling import Candidate, Plan, UnsupportedError, attempts
 from pointsman.runtime.onnx import OnnxModel
 from pointsman.runtime.parity import ROWS, Hint, compare, draw
 
@@ -31,10 +30,7 @@ class Evidence(msgspec.Struct, frozen=True):
 class Judged(msgspec.Struct, frozen=True):
     """A compiled candidate and what the comparison said about it."""
 
-    graph: bytes
-    source: ArtifactInput
-    output: str
-    how: str
+    candidate: Candidate
     parity: Parity
 
 
@@ -91,32 +87,32 @@ def best(native: ArtifactManifest, made: Plan, evidence: Evidence, tolerance: fl
     Raises UnsupportedError where there is none to compare.
     """
     judged: list[Judged] = []
-    reason = "there is no compiled form"
+    reasons: list[str] = []
     expected = evidence.answers[:, list(native.order)]
-    try:
-        for candidate in candidates(made):
-            manifest: Any = msgspec.structs.replace(
-                native,
-                runtime=Runtime.ONNX,
-                inputs=(candidate.source,),
-                probabilities=candidate.output,
-            )
-            try:
-                scores = OnnxModel(manifest, candidate.graph, native.features).score(evidence.rows)
-            except PointsmanError as error:
-                reason = f"the compiled form {error.message}"
-                continue
-            parity = compare(expected, scores, evidence.real_rows, tolerance)
-            judged.append(
-                Judged(candidate.graph, candidate.source, candidate.output, candidate.how, parity)
-            )
-            if parity.passed:
-                break
-    except UnsupportedError as error:
-        reason = str(error)
+    for attempt in attempts(made):
+        try:
+            made_graph = attempt()
+            scores = _scores(native, made_graph, evidence.rows)
+        except UnsupportedError as error:
+            reasons.append(str(error))
+            continue
+        parity = compare(expected, scores, evidence.real_rows, tolerance)
+        judged.append(Judged(made_graph, parity))
+        if parity.passed:
+            break
     if not judged:
-        raise UnsupportedError(reason)
+        raise UnsupportedError(reasons[0])
     return min(judged, key=lambda j: (not j.parity.passed, j.parity.max_difference))
+
+
+def _scores(native: ArtifactManifest, made: Candidate, rows: Rows) -> NDArray[np.float64]:
+    manifest = msgspec.structs.replace(
+        native, runtime=Runtime.ONNX, inputs=(made.source,), probabilities=made.output
+    )
+    try:
+        return OnnxModel(manifest, made.graph, native.features).score(rows)
+    except PointsmanError as error:
+        raise UnsupportedError(f"the compiled form {error.message}") from None
 
 
 def said(parity: Parity) -> str:
