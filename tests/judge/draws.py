@@ -34,4 +34,11 @@ def binary_moments(rng, n, rate):
 
 def at_most(rate, nominal, runs):
     """Whether a false-positive rate fits a nominal one, but for two standard errors."""
+    shown(f"at most {nominal:g} of {runs}", rate)
     return rate <= nominal + 2 * np.sqrt(nominal * (1 - nominal) / runs)
+
+
+def shown(what, rate):
+    """The rate; `pytest -s` prints it, so that a page on calibration can quote what was measured."""
+    print(f"\n  {what}: {rate:.4g}", end="")
+    return rate
