@@ -54,6 +54,12 @@ class Models:
             mlflow.register_model(source, name)
         self.point(name, "1")
 
+    def add(self, name: str) -> None:
+        """One more version."""
+        import mlflow
+
+        mlflow.register_model(self._sources[0], name)
+
     def point(self, name: str, version: str, alias: str = "champion") -> None:
         self.client.set_registered_model_alias(name, alias, version)
 
@@ -234,6 +240,19 @@ def test_reapplying_keeps_the_pin_while_the_reference_stays(
 
     assert changed.status_code == 200, changed.text
     assert version(control, "kept") == "1"
+
+
+def test_a_new_version_is_noticed_and_told(control: ControlProcess, models: Models) -> None:
+    """Nobody moved the alias: people hear of the version within five seconds, and no more."""
+    models.register("arrived")
+    control.apply(document("arrived"))
+    time.sleep(2.5)
+
+    models.add("arrived")
+
+    until(lambda: last(control, "arrived")["action"] == "arrival", NOTICED_S, "the news", control)
+    assert "version 4 of arrived" in last(control, "arrived")["sentence"]
+    assert version(control, "arrived") == "1"
 
 
 def test_an_unknown_alias_is_an_error_of_the_file(control: ControlProcess, models: Models) -> None:

@@ -14,7 +14,8 @@ def show_status(found: dict[str, Any]) -> None:
     say(f"  changed {when(found['changed_ms'])} by {found['actor']}")
     for switch in found["kill_switches"]:
         reason = f": {switch['reason']}" if switch["reason"] else ""
-        say(f"  KILLED {switch['target']} by {switch['actor']}{reason}")
+        where = " (on this machine's gateway)" if switch["where"] == "gateway" else ""
+        say(f"  KILLED {switch['target']} by {switch['actor']}{where}{reason}")
     for proposal in found["proposals"]:
         say(
             f"  PROPOSED {proposal['id']}: {proposal['variant']} from version "

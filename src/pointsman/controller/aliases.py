@@ -37,16 +37,21 @@ Moved = dict[str, ModelVersion]
 
 
 class Aliases:
-    """Looks at the registry, and settles what it finds. Blocking; one look at a time."""
+    """Looks at the registry, and settles what it finds.
+
+    Blocking: `look` for a few requests, `follow` for as long as models take to prepare. Each runs
+    in one thread of its own, so that nothing goes unnoticed while a model is being prepared.
+    """
 
     def __init__(self, ledger: Ledger, projects: Projects, resolve: Resolve) -> None:
         self._ledger = ledger
         self._projects = projects
         self._resolve = resolve
         self._retry_at: defaultdict[str, float] = defaultdict(float)
+        self._to_follow: dict[str, Moved] = {}
 
-    def look(self) -> None:
-        """One look at every reference of every project."""
+    def look(self) -> bool:
+        """One look at every reference of every project. False: nothing is left to be looked at."""
         with self._ledger.reading() as connection:
             active = revisions.active(connection)
             before = proposals.watched(connection)
@@ -61,6 +66,17 @@ class Aliases:
             }
             if moved:
                 self._settle(revision, pins[revision.project], moved)
+        return False
+
+    def follow(self) -> bool:
+        """Follows what the last look found, one project after the other. False: all of it."""
+        while self._to_follow:
+            name, moved = self._to_follow.popitem()
+            try:
+                self._follow(name, moved)
+            except PointsmanError as error:
+                _log.warning("not followed", project=name, error=error.message)
+        return False
 
     def proposals(self, name: str, only: str = "") -> list[Proposal]:
         """The newest first. only: a state, empty = all"""
@@ -105,13 +121,12 @@ class Aliases:
         project = canonical.parse(revision.spec)
         follow: Moved = {}
         for variant, version in seen.items():
-            with self._ledger.reading() as connection:
-                last = proposals.latest(connection, revision.project, variant)
+            last = self._latest(revision.project, variant)
             if version.uri == pins[variant].source:
                 if last is not None and last.state == "open":
                     self._close(last, "superseded", "the alias moved back", _ACTOR)
                 continue
-            if last is not None and last.to_source == version.uri and _stands(last, revision):
+            if _settled(last, version, revision):
                 continue
             wanted = project.spec.on_alias_move(variant)
             if wanted == "follow" and not self._undone(revision, variant, version):
@@ -119,7 +134,11 @@ class Aliases:
             else:
                 self._propose(revision, pins[variant], variant, version)
         if follow:
-            self._follow(revision, pins, follow)
+            self._to_follow[revision.project] = follow
+
+    def _latest(self, name: str, variant: str) -> Proposal | None:
+        with self._ledger.reading() as connection:
+            return proposals.latest(connection, name, variant)
 
     def _undone(self, revision: Revision, variant: str, version: ModelVersion) -> bool:
         """Whether people went back from this very version: then it is proposed, never followed."""
@@ -136,21 +155,29 @@ class Aliases:
             if found is not None
         )
 
-    def _follow(self, revision: Revision, pins: Mapping[str, Pin], moved: Moved) -> None:
+    def _follow(self, name: str, moved: Moved) -> None:
         """All that moved in one revision; where that cannot be, each by itself."""
-        key = "|".join([revision.project, *sorted(version.uri for version in moved.values())])
-        if time.monotonic() < self._retry_at[key]:
+        revision = self._projects.current(name)
+        pins = state.decode(revision.state).pins
+        left = {
+            variant: version
+            for variant, version in moved.items()
+            if variant in pins
+            and pins[variant].source != version.uri
+            and not _settled(self._latest(name, variant), version, revision)
+        }
+        key = "|".join([name, *sorted(version.uri for version in left.values())])
+        if not left or time.monotonic() < self._retry_at[key]:
             return
-        name = revision.project
-        what = ", ".join(f"{variant} to {version.uri}" for variant, version in moved.items())
+        what = ", ".join(f"{variant} to {version.uri}" for variant, version in left.items())
         try:
-            self._projects.repin(name, moved, "follow", Intent(_ACTOR, f"alias moved: {what}"))
+            self._projects.repin(name, left, "follow", Intent(_ACTOR, f"alias moved: {what}"))
         except PointsmanError as error:
-            if error.kind in _FINAL and len(moved) > 1:
-                for variant, version in moved.items():
-                    self._follow(self._projects.current(name), pins, {variant: version})
+            if error.kind in _FINAL and len(left) > 1:
+                for variant, version in left.items():
+                    self._follow(name, {variant: version})
             elif error.kind in _FINAL:
-                for variant, version in moved.items():
+                for variant, version in left.items():
                     self._refuse(revision, pins[variant], (variant, version), error)
             else:
                 self._retry_at[key] = time.monotonic() + _RETRY_S
@@ -262,8 +289,10 @@ def _moves(pin: Pin) -> bool:
     return pin.asked != pin.source
 
 
-def _stands(last: Proposal, revision: Revision) -> bool:
+def _settled(last: Proposal | None, version: ModelVersion, revision: Revision) -> bool:
     """Whether this very move has been dealt with since the revision that serves was made."""
+    if last is None or last.to_source != version.uri:
+        return False
     if last.state in ("open", "dismissed"):
         return True
     return last.state == "refused" and last.at_ms >= revision.at_ms

@@ -3,6 +3,7 @@
 import msgspec
 from sqlalchemy import select
 
+from pointsman.controller.housekeeping import HotRetention
 from pointsman.controller.join import IngestProject
 from pointsman.controller.ledger import Ledger
 from pointsman.domain.errors import PointsmanError
@@ -10,6 +11,7 @@ from pointsman.domain.table import ProjectTable
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import canonical
 from pointsman.spec.models import ClassifierMetric, DecisionMetric, Project
+from pointsman.store import revisions
 from pointsman.store.control_schema import revision
 
 
@@ -45,6 +47,14 @@ class Catalog:
         except (PointsmanError, msgspec.DecodeError):
             return None
         return described(canonical.parse(spec), table)
+
+
+def retentions(ledger: Ledger) -> dict[str, HotRetention]:
+    """How long each project that is served wants its decisions kept."""
+    with ledger.reading() as connection:
+        active = revisions.active(connection)
+    wanted = {found.project: canonical.parse(found.spec).spec.retention for found in active}
+    return {name: HotRetention(kept.hot, kept.max_bytes) for name, kept in wanted.items()}
 
 
 def described(project: Project, table: ProjectTable) -> IngestProject:

@@ -21,10 +21,11 @@ _MOST_WAIT_S: Final = 30.0
 class Loop:
     """Runs `work` again and again in a thread of its own, every `every_s` and when nudged.
 
+    work: returns whether there is more to do at once
     An error is logged, and the next turn comes later and later; it never ends the loop.
     """
 
-    def __init__(self, name: str, work: Callable[[], object], every_s: float) -> None:
+    def __init__(self, name: str, work: Callable[[], bool], every_s: float) -> None:
         self.name = name
         self._work = work
         self._every_s = every_s
@@ -51,7 +52,8 @@ class Loop:
         while not self._stopped.is_set():
             started = time.monotonic()
             try:
-                self._work()
+                if self._work():
+                    self._wake.set()
                 failures, self.failing = 0, ""
             except Exception as error:  # noqa: BLE001 - whatever it is, serving goes on
                 failures += 1

@@ -59,6 +59,19 @@ class RollCall:
                 reports.append(report)
         return sorted(reports, key=lambda report: report.slot)
 
+    def local_switches(self, name: str) -> list[dict[str, Any]]:
+        """Kill switches on one project that were set on this machine's disk."""
+        try:
+            kept = msgspec.json.decode((self._directory.parent / "overrides.json").read_bytes())
+            switches = [dict(switch) for switch in kept["switches"]]
+        except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError):
+            return []  # None, or one that the workers complain of themselves.
+        return [
+            {**switch, "where": "gateway"}
+            for switch in switches
+            if switch.get("target") == name or str(switch.get("target")).startswith(f"{name}/")
+        ]
+
     def acknowledged(self, table: int) -> dict[str, Any]:
         """How many workers serve from this table version (or a newer one), and what hinders the
         others."""

@@ -46,7 +46,9 @@ class Statuses:
             told = audit.entries(connection, target=name, limit=1)
             proposed = proposals.of_project(connection, name, "open")
         loaded = self._workers.loaded(name)
-        killed = [switch.target for switch in switches]
+        shown = [{**msgspec.to_builtins(switch), "where": "controller"} for switch in switches]
+        shown += self._workers.local_switches(name)
+        killed = [switch["target"] for switch in shown]
         project = canonical.parse(revision.spec)
         return {
             "project": name,
@@ -61,7 +63,7 @@ class Statuses:
                 "digest": revision.table_digest,
                 "workers": loaded,
             },
-            "kill_switches": [msgspec.to_builtins(switch) for switch in switches],
+            "kill_switches": shown,
             "proposals": [msgspec.to_builtins(found) for found in proposed],
             "rules": [rule_shares(rule, lines) for rule in table.rules],
             "variants": [
@@ -89,7 +91,7 @@ class Statuses:
         rows = []
         for revision in found:
             name = revision.project
-            killed = [t for t in switches if t == name or t.startswith(f"{name}/")]
+            killed = [*switches, *(s["target"] for s in self._workers.local_switches(name))]
             rows.append(
                 {
                     "project": name,

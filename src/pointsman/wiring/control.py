@@ -12,11 +12,13 @@ from starlette.types import ASGIApp
 from pointsman.controller import app, process
 from pointsman.controller.access_routes import AccessRoutes
 from pointsman.controller.aliases import Aliases
+from pointsman.controller.arrivals import Arrivals
 from pointsman.controller.candidate import Workshop
-from pointsman.controller.catalog import Catalog
+from pointsman.controller.catalog import Catalog, retentions
 from pointsman.controller.explanation import Explanations
 from pointsman.controller.feed import Feed
 from pointsman.controller.gateway_routes import GatewayRoutes
+from pointsman.controller.housekeeping import Housekeeping, SegmentRetention
 from pointsman.controller.ingest import Ingester
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.overview_routes import OverviewRoutes
@@ -41,6 +43,8 @@ from pointsman.wiring.handover import Handover, Ready, say_ready, taken_over
 from pointsman.wiring.settings import Settings
 
 INGEST_S: Final = 0.2
+KEEP_S: Final = 60.0
+FOLLOW_S: Final = 0.5
 
 
 class SystemClock:
@@ -81,15 +85,20 @@ def _graph(
     prepare = sources.preparer(known, blobs, engine, clock)
     projects = Projects(ledger, Workshop(known.resolve, prepare, blobs), blobs)
     aliases = Aliases(ledger, projects, known.resolve)
+    arrivals = Arrivals(ledger, known.newest)
     switches = Switches(ledger, projects)
     workers = RollCall(wanted.data / "gateway" / "workers")
     journal = wanted.data / "journal"
     ingester = Ingester(journal, engine, Catalog(ledger, blobs))
-    ingesting = Loop("ingest", ingester.tick, INGEST_S)
-    watching = Loop("registries", aliases.look, wanted.poll_s)
+    keeper = Housekeeping(wanted.data, engine, lambda: retentions(ledger), SegmentRetention())
+    ingesting = Loop("ingest", lambda: ingester.tick().more, INGEST_S)
+    keeping = Loop("housekeeping", lambda: keeper.sweep().more, KEEP_S)
+    watching = Loop("registries", lambda: _look(arrivals, aliases), wanted.poll_s)
+    following = Loop("following", aliases.follow, FOLLOW_S)
+    loops = [ingesting, watching, following, keeping]
     statuses = Statuses(ledger, projects, workers, blobs)
     explanations = Explanations(ledger, blobs)
-    checkup = Checkup(wanted, engine, workers, (ingesting, watching))
+    checkup = Checkup(wanted, engine, workers, loops)
     routes = [
         *ProjectRoutes(projects, switches, aliases, workers).routes(),
         *OverviewRoutes(statuses, explanations, projects).routes(),
@@ -101,7 +110,7 @@ def _graph(
     ]
     authenticator = Authenticator(engine, handover.gateway_digest)
     hosts = {*wanted.admin_host_names, wanted.admin_host}
-    return [ingesting, watching], app.build(routes, authenticator, hosts)
+    return loops, app.build(routes, authenticator, hosts)
 
 
 def _first_start(ledger: Ledger, handover: Handover) -> bool:
@@ -134,6 +143,12 @@ def _first_start(ledger: Ledger, handover: Handover) -> bool:
     else:
         ledger.resume(known)
     return locked and bool(handover.admin_id)
+
+
+def _look(arrivals: Arrivals, aliases: Aliases) -> bool:
+    """One look at the registries."""
+    arrivals.look()
+    return aliases.look()
 
 
 def _nothing(_: Connection) -> None:

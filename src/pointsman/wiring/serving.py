@@ -305,7 +305,6 @@ def _environment(wanted: Settings) -> dict[str, str]:
         "ADMIN_HOST_NAMES": ",".join(sorted(wanted.admin_host_names)),
         "INSECURE": str(wanted.insecure).lower(),
         "POLL_S": str(wanted.poll_s),
-        "PREPARE_TIMEOUT_S": str(wanted.prepare_timeout_s),
         "LOG_LEVEL": wanted.log_level,
     }
     return {f"POINTSMAN_{name}": value for name, value in pairs.items()}

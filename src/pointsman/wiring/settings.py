@@ -23,7 +23,6 @@ class Settings(BaseSettings):
     insecure: serve beyond loopback without keys and without TLS
     admin_host_names: names besides loopback that the admin API may be addressed by
     poll_s: how often the registry is asked. 2 s, so that a move is noticed within 5 s
-    prepare_timeout_s: for one model, download excluded
     """
 
     model_config = SettingsConfigDict(env_prefix="POINTSMAN_", frozen=True, extra="ignore")
@@ -43,7 +42,6 @@ class Settings(BaseSettings):
     admin_url: str = ""
     gateway_token: Annotated[str, Field(repr=False)] = ""
     poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
-    prepare_timeout_s: Annotated[float, Field(gt=0)] = 600.0
     log_level: str = "info"
 
     @field_validator("registries", "webhook_secrets", mode="before")

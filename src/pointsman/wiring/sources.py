@@ -1,6 +1,6 @@
 """Where models come from, as the operator allows it: MLflow servers by name, and local paths."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -47,7 +47,7 @@ class Sources:
     """All registries as one. A reference does not name its registry: the first that knows it has
     it, in the order the operator listed them."""
 
-    def __init__(self, registries: Sequence[Registry], local: Registry) -> None:
+    def __init__(self, registries: Sequence[MlflowRegistry], local: Registry) -> None:
         self._registries = list(registries)
         self._local = local
 
@@ -70,6 +70,14 @@ class Sources:
                     raise
                 unknown = unknown or error
         raise unknown or PointsmanError(Kind.NOT_FOUND, f"{uri}: no registry knows it")
+
+    def newest(self, names: Iterable[str]) -> dict[str, str]:
+        """The highest version of each registered model, by name; unknown models are left out."""
+        found: dict[str, str] = {}
+        for registry in reversed(self._registries):
+            seen = registry.poll(list(names))
+            found |= {name: model.newest for name, model in seen.items() if model.newest}
+        return found
 
     def holder(self, version: ModelVersion) -> Registry:
         """The registry a version came from."""
