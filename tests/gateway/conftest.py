@@ -169,7 +169,7 @@ class _ControllerHandler(http.server.BaseHTTPRequestHandler):
             content = server.blobs.read(name)
             self._answer(200, content[:-1] + b"?" if name in server.corrupt else content)
         else:
-            found = server.feedback.get(self.path.rpartition("/")[2])
+            found = server.feedback.get(self.path.partition("?")[0].rpartition("/")[2])
             self._answer(404) if found is None else self._answer(200, json.dumps(found).encode())
 
 

@@ -18,8 +18,8 @@ def accepted(header: bytes | None) -> str:
     return ""
 
 
-def packed(encoding: str, head: bytes, body: bytes) -> tuple[bytes, bytes]:
+def packed(encoding: str, head: str, body: bytes) -> tuple[str, bytes]:
     """Head and body of the packed answer; other header lines speak of the body before packing."""
     content = gzip.compress(body, 1, mtime=0) if encoding == "gzip" else zlib.compress(body, 1)
-    lines = b"content-encoding: %s\r\nvary: accept-encoding\r\n" % encoding.encode()
+    lines = f"content-encoding: {encoding}\r\nvary: accept-encoding\r\n"
     return head + lines, content

@@ -93,7 +93,9 @@ class ControllerClient:
             f"no feedback {feedback_id[:80]!r} has been read yet",
             hint="feedback is joined about a second after it is acknowledged",
         )
-        url = f"{self._base}/v1/gateway/feedback/{urllib.parse.quote(feedback_id, safe='')}"
+        quoted = urllib.parse.quote(feedback_id, safe="")
+        owner = urllib.parse.quote(tenant, safe="")
+        url = f"{self._base}/v1/gateway/feedback/{quoted}?tenant={owner}"
         limit = aiohttp.ClientTimeout(total=FEEDBACK_S, sock_connect=CONNECT_S)
         try:
             async with self._session.get(url, timeout=limit, allow_redirects=False) as answer:

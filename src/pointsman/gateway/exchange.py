@@ -1,17 +1,13 @@
 """One fast-lane request on its connection: the bytes that came, and the answer that goes."""
 
-from typing import TYPE_CHECKING, Final
-
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+from typing import TYPE_CHECKING
 
 from pointsman.domain.errors import PointsmanError
-from pointsman.gateway.answers import CLOSE, refusal
+from pointsman.gateway.answers import CLOSE, answer, refusal
 from pointsman.gateway.routes import Match
 
 if TYPE_CHECKING:
     from pointsman.gateway.protocol import FastLane
-
-_OK: Final = STATUS_LINE[200]
 
 
 class _NoEvent:
@@ -58,24 +54,14 @@ class Exchange:
         self.disconnected = False
         self.response_complete = False
 
-    def respond(self, status: int, head: bytes, body: bytes) -> None:
+    def respond(self, status: int, head: str, body: bytes) -> None:
         """Sends the answer. head: header lines, each ended by CRLF."""
         protocol = self.protocol
-        protocol.send(
-            self,
-            b"".join(
-                (
-                    _OK if status == 200 else STATUS_LINE[status],
-                    protocol.edge.common,
-                    head,
-                    b"" if self.keep_alive else CLOSE,
-                    b"content-length: %d\r\n\r\n" % len(body),
-                    body,
-                )
-            ),
-        )
+        common = protocol.edge.common
+        lines = common + head if self.keep_alive else common + head + CLOSE
+        protocol.send(self, answer(status, lines, body))
 
-    def refuse(self, error: PointsmanError, headers: bytes = b"") -> None:
+    def refuse(self, error: PointsmanError, headers: str = "") -> None:
         """Sends an error answer. headers: further header lines, each ended by CRLF."""
         protocol = self.protocol
         lines = protocol.edge.common + headers

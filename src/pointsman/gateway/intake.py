@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import re
 import time
+from collections.abc import Callable
 from typing import Final
 
 from uuid_utils import UUID, uuid7
@@ -25,12 +26,6 @@ from pointsman.gateway.work import Job, Reply, Row
 Headers = dict[bytes, bytes]
 
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_ENCODERS: Final = {
-    Action.INFER: oip_answers.encode_infer,
-    Action.PREDICT: native.encode_predict,
-    Action.DECIDE: native.encode_decide,
-}
-_NAMES: Final = {action: action.value for action in _ENCODERS}
 _VERSION_8: Final = 0x8 << 76
 _VARIANT: Final = 0b10 << 62
 _KEEP: Final = ~((0xF << 76) | (0b11 << 62))
@@ -71,7 +66,7 @@ class Intake:
         live = served.live  # Read once: a kill switch must not tear this request.
         job = Job(
             reply,
-            _NAMES[action],
+            match.route,
             served,
             live,
             id_,
@@ -83,7 +78,7 @@ class Intake:
             time.time_ns() // 1_000_000,
             received_ns,
             self._time() + budget_s,
-            _ENCODERS[action],
+            _encoder(action),
             asked.many,
             asked.form,
         )
@@ -110,6 +105,12 @@ class Intake:
         if match.action is Action.PREDICT:
             return native.read_predict(served, body, limits)
         return native.read_decide(served, body, limits)
+
+
+def _encoder(action: Action) -> Callable[[Job], tuple[str, bytes]]:
+    if action is Action.PREDICT:
+        return native.encode_predict
+    return oip_answers.encode_infer if action is Action.INFER else native.encode_decide
 
 
 def _decide(job: Job, asked: Asked, live: Live, pin: str | None) -> None:
@@ -192,9 +193,9 @@ def _timeout_s(header: bytes) -> float:
     return int(header) / 1000.0
 
 
-def _traceparent(given: bytes | None, id_: str) -> bytes:
+def _traceparent(given: bytes | None, id_: str) -> str:
     """The caller's trace context, passed on; else one derived from the decision id, not sampled."""
     if given is not None and len(given) == 55 and _TRACEPARENT.fullmatch(given):
-        return given
-    text = id_.replace("-", "").encode()
-    return b"00-%s-%s-00" % (text, text[16:])
+        return given.decode("ascii")
+    text = id_.replace("-", "")
+    return f"00-{text}-{text[16:]}-00"

@@ -9,7 +9,7 @@ from pointsman.domain.decision import Reason, Value
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import MAX_ID_BYTES
 from pointsman.domain.table import AttributeType
-from pointsman.gateway.answers import JSON
+from pointsman.gateway.answers import JSON_LINE, UNLOGGED
 from pointsman.gateway.schema import Schema, encode
 from pointsman.gateway.served import Served
 from pointsman.gateway.settings import Limits
@@ -18,7 +18,7 @@ from pointsman.gateway.work import Job, Row, Values
 
 _astuple: Final = msgspec.structs.astuple
 _to_builtins: Final = msgspec.to_builtins
-_escaped: Final = msgspec.json.Encoder().encode
+_SURELY_SHORT: Final = MAX_ID_BYTES // 4  # characters: at most four bytes each
 
 
 class Asked(msgspec.Struct, gc=False):
@@ -118,7 +118,7 @@ def check_id(what: str, text: str) -> None:
         raise PointsmanError(
             Kind.INVALID, f"{what}: it is empty", hint="leave it out where there is none"
         )
-    if len(text) > MAX_ID_BYTES // 4 and len(text.encode()) > MAX_ID_BYTES:
+    if len(text) > _SURELY_SHORT and len(text.encode()) > MAX_ID_BYTES:
         raise PointsmanError(
             Kind.INVALID,
             f"{what}: longer than {MAX_ID_BYTES} bytes",
@@ -158,13 +158,17 @@ def _as_declared(schema: Schema, name: str, text: str) -> Value:
 def _identity(schema: Schema, asked: Any) -> tuple[str | None, dict[str, Value]]:
     context: dict[str, Value]
     context = dict(schema.defaults) if asked.context is None else _to_builtins(asked.context)
-    unit = settle_unit(schema, asked.unit, context)
+    unit = asked.unit
+    if type(unit) is str and 0 < len(unit) <= _SURELY_SHORT and schema.plain_unit:
+        context[schema.unit] = unit  # as `settle_unit` would, for the usual request
+    else:
+        unit = settle_unit(schema, unit, context)
     if asked.id is not None:
         check_id("id", asked.id)
     return unit, context
 
 
-def encode_predict(job: Job) -> tuple[bytes, bytes]:
+def encode_predict(job: Job) -> tuple[str, bytes]:
     """One object for one row, `{"decision_id", "predictions": [...]}` for a list."""
     rows = job.rows
     if not job.many:
@@ -178,7 +182,7 @@ def encode_predict(job: Job) -> tuple[bytes, bytes]:
     return _head(job, rows[0] if _alike(rows) else None), body
 
 
-def encode_decide(job: Job) -> tuple[bytes, bytes]:
+def encode_decide(job: Job) -> tuple[str, bytes]:
     """The decision alone, with the probability it came about with."""
     row = job.rows[0]
     decision = row.decision
@@ -206,13 +210,12 @@ def reason_of(row: Row) -> Reason:
     return row.decision.reason if row.tried == 1 else Reason.FALLBACK
 
 
-def _head(job: Job, row: Row | None) -> bytes:
+def _head(job: Job, row: Row | None) -> str:
     """Headers of the answer; those of variant and reason only where all rows agree."""
-    named = b"" if row is None else row.member.heads[reason_of(row)]
-    unlogged = b"" if job.logged else b"x-decision-log: unlogged\r\n"
-    return b"%s%s%sx-decision-id: %s\r\ntraceparent: %s\r\n" % (
-        JSON, named, unlogged, job.id.encode(), job.traceparent,
-    )  # fmt: skip
+    named = JSON_LINE if row is None else row.member.heads[reason_of(row)]
+    if not job.logged:
+        named += UNLOGGED
+    return f"{named}x-decision-id: {job.id}\r\ntraceparent: {job.traceparent}\r\n"
 
 
 def _alike(rows: list[Row]) -> bool:

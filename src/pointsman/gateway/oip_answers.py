@@ -6,10 +6,10 @@ from typing import Any, Final
 import msgspec
 
 from pointsman.gateway import tensors
-from pointsman.gateway.answers import BINARY, JSON
+from pointsman.gateway.answers import BINARY_LINE, JSON_LINE, UNLOGGED
 from pointsman.gateway.native import reason_of
 from pointsman.gateway.schema import encode
-from pointsman.gateway.served import Served, header_text
+from pointsman.gateway.served import Served
 from pointsman.gateway.work import Job, Row
 
 CLASS: Final = "class"
@@ -28,7 +28,7 @@ JSON_OUTPUTS: Final = Form(((CLASS, False, 0), (PROBABILITIES, False, 0)))
 BINARY_OUTPUTS: Final = Form(((CLASS, True, 0), (PROBABILITIES, True, 0)))
 
 
-def encode_infer(job: Job) -> tuple[bytes, bytes]:
+def encode_infer(job: Job) -> tuple[str, bytes]:
     """Headers and body of an inference answer, binary where that was asked for."""
     rows = job.rows
     first = rows[0]
@@ -53,15 +53,13 @@ def encode_infer(job: Job) -> tuple[bytes, bytes]:
     shape_["parameters"] = _parameters(job, alike=alike)
     shape_["outputs"] = outputs
     text = encode(shape_)
-    head = first.member.heads[reason_of(first)] if alike else b""
+    head = first.member.heads[reason_of(first)] if alike else JSON_LINE
     if not job.logged:
-        head += b"x-decision-log: unlogged\r\n"
-    kind = JSON
+        head += UNLOGGED
     if raw:
-        kind = BINARY + b"inference-header-content-length: %d\r\n" % len(text)
-    head = b"%s%sx-decision-id: %s\r\ntraceparent: %s\r\n" % (
-        kind, head, header_text(job.id), job.traceparent,
-    )  # fmt: skip
+        length = f"inference-header-content-length: {len(text)}\r\n"
+        head = BINARY_LINE + length + head.removeprefix(JSON_LINE)
+    head = f"{head}x-decision-id: {job.id}\r\ntraceparent: {job.traceparent}\r\n"
     return head, b"".join((text, *raw))
 
 

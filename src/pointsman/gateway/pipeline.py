@@ -284,7 +284,7 @@ class Pipeline:
             task = self._loop.create_task(self._answer_when_durable(durable))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            jobs = [job for job in jobs if job not in durable]
+            jobs = [job for job in jobs if not (job.served.durable and job.logged) or job.dropped]
         for job in jobs:
             self._answer(job)
 

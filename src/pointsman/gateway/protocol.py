@@ -274,7 +274,8 @@ class FastLane(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
@@ -282,7 +283,9 @@ class FastLane(HttpToolsProtocol):
             self._rest()
 
     def _rest(self) -> None:
-        self._expect(Phase.IDLE, GRACE_S if self._draining else self.edge.limits.idle_s)
+        self.phase = self._armed = Phase.IDLE
+        edge = self.edge
+        self.expires = edge.now + (GRACE_S if self._draining else edge.limits.idle_s)
 
     # Refusals and time
 

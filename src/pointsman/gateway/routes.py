@@ -57,7 +57,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", f"{_MODEL}{_VERSION}/ready", Action.MODEL_READY, Permission.INFER),
     Route("GET", f"{_MODEL}{_VERSION}/?", Action.MODEL_METADATA, Permission.INFER),
     Route("POST", "/v1/feedback", Action.FEEDBACK, Permission.FEEDBACK),
-    Route("GET", "/v1/feedback/(?P<id>[^/]+)", Action.FEEDBACK_STATE, Permission.FEEDBACK),
+    Route("GET", "/v1/feedback/(?P<id>.+)", Action.FEEDBACK_STATE, Permission.FEEDBACK),
     Route("GET", "/metrics", Action.METRICS, Permission.PUBLIC),
 )
 
@@ -66,6 +66,7 @@ class Match(msgspec.Struct, frozen=True):
     """A path that found its route.
 
     version: None where the path names none
+    route: name of the action, as counters have it
     """
 
     action: Action
@@ -73,6 +74,7 @@ class Match(msgspec.Struct, frozen=True):
     project: str = ""
     version: str | None = None
     id: str = ""
+    route: str = ""
 
 
 class Router:
@@ -94,7 +96,12 @@ class Router:
                 continue
             if method == route.method or (method == "HEAD" and route.method == "GET"):
                 assert route.permission is not None  # `check` has seen to it
-                return Match(route.action, route.permission, **_arguments(found))
+                return Match(
+                    route.action,
+                    route.permission,
+                    route=route.action.value,
+                    **_arguments(found),
+                )
             allowed.add(route.method)
         if allowed:
             raise MethodNotAllowedError(method, path, tuple(sorted(allowed)))

@@ -57,6 +57,7 @@ class Schema:
     row: type of one feature object; `msgspec.structs.astuple` gives its values in order
     context: type of the context object; `msgspec.to_builtins` leaves out what was not given
     defaults: the context of a request that gives none
+    plain_unit: whether the unit is an attribute that takes any text
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class Schema:
         "defaults",
         "features",
         "names",
+        "plain_unit",
         "predict",
         "row",
         "unit",
@@ -75,6 +77,8 @@ class Schema:
         self.features = table.features
         self.attributes = table.context
         self.unit = table.unit
+        declared = [a.type for a in table.context if a.name == table.unit]
+        self.plain_unit = bool(table.unit) and declared in ([], [AttributeType.STRING])
         self.names = tuple(feature.name for feature in table.features)
         self.row = _row_type(table.features)
         self.context = _context_type(table.context)

@@ -10,6 +10,7 @@ from pointsman.domain.decision import NOTHING_LIVE, Live, Reason
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
 from pointsman.domain.table import ProjectTable, Runtime, Variant
+from pointsman.gateway.answers import JSON_LINE
 from pointsman.gateway.auth import Gatekeeper, Permission
 from pointsman.gateway.counters import Counters
 from pointsman.gateway.metrics import MemberCounters, ProjectCounters
@@ -28,7 +29,7 @@ class Member:
     score: how an in-process model answers; None where the model runner does, or for a constant
     pick: from a row of the project to one as the model runner takes it for this variant
     constant: what a constant variant answers with: probability 1 for its class
-    heads: header lines of an answer by reason
+    heads: header lines of a JSON answer by reason
     bodies: pieces of a native answer by reason and class: what stands between the decision id and
         the probabilities
     """
@@ -200,14 +201,19 @@ def _targets(served: Served) -> dict[bytes, Match]:
     name = served.table.project
     model = f"/v2/models/{name}"
     targets = {
-        f"{model}/infer": Match(Action.INFER, Permission.INFER, name),
-        f"/v1/projects/{name}:predict": Match(Action.PREDICT, Permission.INFER, name),
-        f"/v1/projects/{name}:decide": Match(Action.DECIDE, Permission.DECIDE, name),
+        f"{model}/infer": _match(Action.INFER, name),
+        f"/v1/projects/{name}:predict": _match(Action.PREDICT, name),
+        f"/v1/projects/{name}:decide": _match(Action.DECIDE, name),
     }
     for version in served.pins:
         path = f"{model}{_VERSIONS}{version}/infer"
-        targets[path] = Match(Action.INFER, Permission.INFER, name, version)
+        targets[path] = _match(Action.INFER, name, version)
     return {path.encode(): match for path, match in targets.items() if path.isascii()}
+
+
+def _match(action: Action, project: str, version: str | None = None) -> Match:
+    permission = Permission.DECIDE if action is Action.DECIDE else Permission.INFER
+    return Match(action, permission, project, version, route=action.value)
 
 
 def _pins(variants: Sequence[Variant]) -> dict[str, str]:
@@ -218,13 +224,10 @@ def _pins(variants: Sequence[Variant]) -> dict[str, str]:
     return pins | {variant.label: variant.name for variant in variants}
 
 
-def _head(variant: Variant, reason: Reason) -> bytes:
+def _head(variant: Variant, reason: Reason) -> str:
     version = header_text(variant.version)
-    return b"x-variant: %s\r\nx-version: %s\r\nx-reason: %s\r\n" % (
-        variant.name.encode(),
-        version,
-        reason.value.encode(),
-    )
+    lines = f"x-variant: {variant.name}\r\nx-version: {version}\r\nx-reason: {reason.value}\r\n"
+    return JSON_LINE + lines
 
 
 def _between(variant: Variant, reason: Reason, chosen: str, action: str) -> str:
@@ -234,9 +237,9 @@ def _between(variant: Variant, reason: Reason, chosen: str, action: str) -> str:
     )
 
 
-def header_text(text: str) -> bytes:
+def header_text(text: str) -> str:
     """Text as a header value: printable ASCII, everything else a question mark."""
-    return bytes(c if 32 <= c < 127 else 63 for c in text.encode("latin-1", "replace"))
+    return "".join(c if " " <= c <= "~" else "?" for c in text)
 
 
 def _json(text: str) -> str:

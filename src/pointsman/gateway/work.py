@@ -22,7 +22,7 @@ class Reply(Protocol):
 
     disconnected: bool
 
-    def respond(self, status: int, head: bytes, body: bytes) -> None:
+    def respond(self, status: int, head: str, body: bytes) -> None:
         """Sends the answer; called exactly once. head: header lines, each ended by CRLF."""
 
 
@@ -77,11 +77,11 @@ class Job(msgspec.Struct, gc=False):
     pin: str
     key: str
     idempotency_key: str
-    traceparent: bytes
+    traceparent: str
     at_ms: int
     received_ns: int
     deadline: float
-    encode: Callable[["Job"], tuple[bytes, bytes]]
+    encode: Callable[["Job"], tuple[str, bytes]]
     many: bool = False
     form: Any = None
     packing: str = ""

@@ -80,6 +80,7 @@ class Worker:
         self.edge = Edge(
             limits, Intake(loop, limits), self.pipeline, self.counters, Table(-1, (), closed)
         )
+        self.edge.now = loop.time()
         blobs = BlobStore(settings.blobs)
         self.client = ControllerClient(settings) if settings.admin_url else None
         loader = Loader(blobs, self.counters, runner)
@@ -170,7 +171,7 @@ class Worker:
             await asyncio.sleep(_TICK_S)
 
     def _tick(self, tick: int) -> None:
-        now = self._loop.time()
+        now = self.edge.now = self._loop.time()
         connections = self.server.server_state.connections
         for connection in list(connections):
             if isinstance(connection, FastLane):
