@@ -39,6 +39,6 @@ def at_most(rate, nominal, runs):
 
 
 def shown(what, rate):
-    """The rate; `pytest -s` prints it, so that a page on calibration can quote what was measured."""
+    """The rate; `pytest -s` prints it, for the page on calibration to quote."""
     print(f"\n  {what}: {rate:.4g}", end="")
     return rate

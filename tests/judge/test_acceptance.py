@@ -215,7 +215,7 @@ def test_5_a_lost_twentieth_is_found():
 
 
 def test_5_counting_requests_of_sticky_units_alarms_falsely():
-    """5 requests a unit: units keep to 1 %, requests alarm in over 10 % of healthy runs."""
+    """5 requests a unit: units keep to 1 %, requests alarm in over 5 % of healthy runs."""
     rng, runs, threshold = np.random.default_rng(503), 300, math.log(100)
     by_unit = by_request = 0
     for _ in range(runs):
@@ -226,7 +226,7 @@ def test_5_counting_requests_of_sticky_units_alarms_falsely():
         by_unit, by_request = by_unit + (e[0] >= threshold), by_request + (e[1] >= threshold)
 
     assert at_most(by_unit / runs, 0.01, runs)
-    assert shown("by request", by_request / runs) > 0.1
+    assert shown("by request", by_request / runs) > 0.05
 
 
 def test_6_the_audit_knows_true_propensities_from_perturbed_ones():
