@@ -38,14 +38,20 @@ class Registry:
         self._process: Process | None = None
         self._url = ""
 
-    @property
-    def url(self) -> str:
-        """Where it is, running."""
+    def launch(self) -> str:
+        """Where it is going to be; it is being started."""
         if self._process is None or not self._process.alive():
             port = int(self._url.rpartition(":")[2]) if self._url else 0
             self._process, self._url = servers.mlflow(self._processes, self._home, port)
-            self._process.wait_until(lambda: answers(f"{self._url}/health"), servers.START_LIMIT_S)
         return self._url
+
+    @property
+    def url(self) -> str:
+        """Where it is, running."""
+        url = self.launch()
+        assert self._process is not None
+        self._process.wait_until(lambda: answers(f"{url}/health"), servers.START_LIMIT_S)
+        return url
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -67,8 +73,9 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 @pytest.fixture(scope="session")
 def registry(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> Registry:
     made = Registry(tmp_path_factory.mktemp("mlflow"), processes)
-    script = str(EXAMPLE / "train.py")
-    processes.start("train", python(script, "--tracking-uri", made.url)).finish(TRAIN_LIMIT_S)
+    # Training waits for the server by itself: the two start at once.
+    command = python(str(EXAMPLE / "train.py"), "--tracking-uri", made.launch())
+    processes.start("train", command).finish(TRAIN_LIMIT_S)
     return made
 
 

@@ -65,7 +65,9 @@ class Serving:
         found = {}
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and _parent_of(entry) == parent:
-                found[_role(entry)] = int(entry.name)
+                role = _role(entry)
+                if role:
+                    found[role] = int(entry.name)
         return found
 
     def get(self, path: str) -> tuple[int, Any]:
@@ -151,13 +153,15 @@ def _parent_of(entry: Path) -> int:
 
 
 def _role(entry: Path) -> str:
-    words = (entry / "cmdline").read_bytes().decode().split("\0")
+    """What the process is; empty for one that is gone, or not yet what it is going to be."""
+    try:
+        words = (entry / "cmdline").read_text().split("\0")
+        environment = (entry / "environ").read_text().split("\0")
+    except OSError:
+        return ""
     module = words[words.index("-m") + 1] if "-m" in words else ""
     if module == "pointsman.gateway.worker":
-        told = dict(
-            pair.split("=", 1)
-            for pair in (entry / "environ").read_text().split("\0")
-            if "=" in pair
-        )
+        told = dict(pair.split("=", 1) for pair in environment if "=" in pair)
         return f"worker-{json.loads(told['POINTSMAN_WORKER'])['slot']}"
-    return {"pointsman.runtime.runner": "runner", "pointsman.wiring.control": "controller"}[module]
+    known = {"pointsman.runtime.runner": "runner", "pointsman.wiring.control": "controller"}
+    return known.get(module, "")
