@@ -1,0 +1,218 @@
+"""Matured blocks folded into tests, each exactly once and in order, as one value to be stored.
+
+Judging then costs the same however many blocks or decisions there were. A block that was folded is
+never folded again: later corrections change reports, never wealth (architecture.md section 8).
+"""
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from pointsman.domain.evidence import CrossMoments, Moments, Payload
+from pointsman.domain.evidence import merge as merged
+from pointsman.judge import bounded, covariate, event, mean
+from pointsman.judge.bounded import BoundedState
+from pointsman.judge.covariate import CovariateState
+from pointsman.judge.effect import Events, Means, MetricEvidence, Ratios
+from pointsman.judge.event import EventBlock, EventState
+from pointsman.judge.mean import MeanBlock, MeanState
+from pointsman.judge.ratio import Cells, RatioBlock, Statistic
+from pointsman.judge.verdict import Evidence, Health
+
+Key = tuple[str, str]
+"""Metric and slice, as in a cell's key."""
+
+_P = TypeVar("_P", Moments, CrossMoments)
+
+
+class EventTest(msgspec.Struct, frozen=True):
+    """Moments of 0/1, one decision a unit over the whole test, for event.py."""
+
+
+class MeanTest(msgspec.Struct, frozen=True):
+    """Moments, or CrossMoments that are adjusted by their covariate.
+
+    binary: values are 0 or 1
+    first_exposures: one decision a unit and values in [0, 1], so the exact bound may be used too
+    """
+
+    binary: bool = False
+    first_exposures: bool = False
+
+
+class RatioTest(msgspec.Struct, frozen=True):
+    """Confusion or score counts, for a classifier metric."""
+
+    statistic: Statistic
+
+
+Test = EventTest | MeanTest | RatioTest
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One matured block of one epoch: its cells by assigned variant, and the share known for it.
+
+    share: chance of the challenger among the two, when these decisions were made
+    """
+
+    block_ms: int
+    epoch: int
+    share: float
+    challenger: Mapping[Key, Payload]
+    champion: Mapping[Key, Payload]
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Everything folded so far, and through which (block, epoch).
+
+    event_units: first exposures of challenger, champion beside each event state
+    ratios: cells merged by share
+    """
+
+    through: tuple[int, int] | None = None
+    events: dict[Key, EventState] = {}
+    event_units: dict[Key, tuple[int, int]] = {}
+    means: dict[Key, MeanState] = {}
+    exact: dict[Key, BoundedState] = {}
+    covariates: dict[Key, CovariateState] = {}
+    ratios: dict[Key, tuple[RatioBlock, ...]] = {}
+
+
+def fold(progress: Progress, block: Block, tests: Mapping[Key, Test]) -> Progress:
+    """The progress with one more matured block.
+
+    tests: what is tested, fixed before the first block
+    Errors: ValueError for a block that is not after the last one; TypeError for cells of a kind
+    that the test cannot read.
+    """
+    at = (block.block_ms, block.epoch)
+    if progress.through is not None and at <= progress.through:
+        raise ValueError(f"block {at} is not after {progress.through}: it may have been folded")
+    for key, test in tests.items():
+        match test:
+            case EventTest():
+                progress = _fold_event(progress, key, block)
+            case MeanTest():
+                progress = _fold_mean(progress, key, block, test)
+            case RatioTest():
+                progress = _fold_ratio(progress, key, block)
+    return replace(progress, through=at)
+
+
+def evidence(progress: Progress, tests: Mapping[Key, Test], health: Health) -> Evidence:
+    """What `judge` reads. A test that met no cell at all has no entry: no data."""
+    found: dict[Key, MetricEvidence] = {}
+    for key, test in tests.items():
+        match test:
+            case EventTest() if key in progress.events:
+                found[key] = Events(progress.events[key], progress.event_units[key])
+            case MeanTest() if key in progress.means:
+                exact = progress.exact.get(key) if test.first_exposures else None
+                found[key] = Means(progress.means[key], exact, test.binary)
+            case RatioTest() if key in progress.ratios:
+                found[key] = Ratios(progress.ratios[key], test.statistic)
+            case _:
+                continue
+    return Evidence(found, health)
+
+
+def _fold_event(progress: Progress, key: Key, block: Block) -> Progress:
+    pair = _pair(block, key, Moments)
+    if pair is None:
+        return progress
+    one, two = pair
+    counts = EventBlock(round(sum(one.total)), round(sum(two.total)), block.share)
+    state = event.fold(progress.events.get(key, EventState()), counts)
+    units = progress.event_units.get(key, (0, 0))
+    more = (units[0] + sum(one.n), units[1] + sum(two.n))
+    return replace(
+        progress,
+        events={**progress.events, key: state},
+        event_units={**progress.event_units, key: more},
+    )
+
+
+def _fold_mean(progress: Progress, key: Key, block: Block, test: MeanTest) -> Progress:
+    if any(
+        isinstance(cells.get(key), CrossMoments) for cells in (block.challenger, block.champion)
+    ):
+        crossed = _pair(block, key, CrossMoments)
+        assert crossed is not None
+        before = progress.covariates.get(key, CovariateState())
+        pair = (covariate.adjusted(before, crossed[0]), covariate.adjusted(before, crossed[1]))
+        after = covariate.fold(before, *crossed)
+        progress = replace(progress, covariates={**progress.covariates, key: after})
+    else:
+        plain = _pair(block, key, Moments)
+        if plain is None:
+            return progress
+        pair = plain
+    cells = MeanBlock(*pair, block.share)
+    means = mean.fold(progress.means.get(key, MeanState()), cells)
+    progress = replace(progress, means={**progress.means, key: means})
+    if not test.first_exposures:
+        return progress
+    exact = bounded.fold(progress.exact.get(key, BoundedState()), cells)
+    return replace(progress, exact={**progress.exact, key: exact})
+
+
+def _fold_ratio(progress: Progress, key: Key, block: Block) -> Progress:
+    one, two = block.challenger.get(key), block.champion.get(key)
+    if one is None and two is None:
+        return progress
+    pair = tuple(_cells(mine, other, key) for mine, other in ((one, two), (two, one)))
+    by_share = {known.share: known for known in progress.ratios.get(key, ())}
+    known = by_share.get(block.share)
+    if known is not None:
+        pair = (_added(known.challenger, pair[0]), _added(known.champion, pair[1]))
+    by_share[block.share] = RatioBlock(pair[0], pair[1], block.share)
+    rows = tuple(by_share[share] for share in sorted(by_share))
+    return replace(progress, ratios={**progress.ratios, key: rows})
+
+
+def _pair(block: Block, key: Key, kind: type[_P]) -> tuple[_P, _P] | None:
+    """Both arms' cells, empty where one has none; None where neither has."""
+    found = [cells.get(key) for cells in (block.challenger, block.champion)]
+    if found == [None, None]:
+        return None
+    one, two = (kind() if cell is None else cell for cell in found)
+    if not isinstance(one, kind) or not isinstance(two, kind):
+        raise TypeError(_wrong(key, (one, two), kind.__name__))
+    return one, two
+
+
+def _cells(mine: Payload | None, other: Payload | None, key: Key) -> Cells:
+    cell = mine if mine is not None else other
+    if not isinstance(cell, Cells):
+        raise TypeError(_wrong(key, (mine, other), "Confusion or ScoreHistogram"))
+    if mine is not None:
+        return cell
+    empty = [0] * len(cell.counts)
+    return replace(cell, counts=empty, by_bucket={})
+
+
+def _added(a: Cells, b: Cells) -> Cells:
+    total = merged(a, b)
+    assert isinstance(total, Cells)
+    return total
+
+
+def _wrong(key: Key, cells: tuple[object, ...], wanted: str) -> str:
+    kinds = ", ".join(type(cell).__name__ for cell in cells)
+    return f"cells of {key[0]!r} in slice {key[1]!r} are {kinds}; the test reads {wanted}"
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Progress)
+
+
+def encode(progress: Progress) -> bytes:
+    """Bytes to store beside the positions of the blocks, in their transaction."""
+    return _ENCODER.encode(progress)
+
+
+def decode(blob: bytes) -> Progress:
+    """The progress. Raises msgspec.ValidationError on anything else."""
+    return _DECODER.decode(blob)
