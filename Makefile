@@ -19,7 +19,7 @@ setup:  ## the virtual environment, from the lock (every other verb calls it)
 demo: setup  ## two model versions, a registry, real traffic, labels: see it work (ARGS=--exit ends by itself)
 	@$(BIN)/pointsman demo $(ARGS)
 
-serve: setup  ## everything on this machine, data in .pointsman (ARGS passed to `pointsman serve`)
+serve: setup  ## everything on this machine (ARGS passed to `pointsman serve`)
 	@$(BIN)/pointsman serve $(ARGS)
 
 check: setup  ## format, lint, types, import contracts
