@@ -52,12 +52,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class _Call:
-    __slots__ = ("message", "reply", "timer")
+    __slots__ = ("message", "reply", "timer", "waits")
 
     def __init__(self, message: Score, reply: Reply) -> None:
         self.message = message
         self.reply: Reply | None = reply
         self.timer: asyncio.TimerHandle | None = None
+        self.waits = False  # counted among the queued rows
 
     def settle(self, answer: Scores | Failed) -> None:
         """Answers once; later answers go nowhere."""
@@ -159,21 +160,31 @@ class HostedModel:
         call = _Call(message, reply)
         if self._problem is not None:
             call.settle(Failed.of(0, self._problem))
-        elif self._queued_rows + message.count > MAX_QUEUED_ROWS:
-            call.settle(
-                Failed(0, Kind.OVERLOADED, f"{self._name} has {self._queued_rows} rows waiting")
-            )
         elif not 0 < message.count <= MAX_BATCH_ROWS:
             call.settle(
                 Failed(0, Kind.TOO_LARGE, f"a call has 1 to {MAX_BATCH_ROWS} rows, not more")
             )
+        elif self._queued_rows + message.count > MAX_QUEUED_ROWS:
+            call.settle(
+                Failed(0, Kind.OVERLOADED, f"{self._name} has {self._queued_rows} rows waiting")
+            )
         else:
-            late = Failed(0, Kind.TIMEOUT, f"{self._name} did not answer in time")
             loop = asyncio.get_running_loop()
-            call.timer = loop.call_later(max(message.timeout_s, 0.0), call.settle, late)
+            call.timer = loop.call_later(max(message.timeout_s, 0.0), self._expire, call)
+            call.waits = True
             self._queue.append(call)
             self._queued_rows += message.count
             self._work.set()
+
+    def _expire(self, call: _Call) -> None:
+        # It stays in the queue until that is next looked at, but no longer counts.
+        self._leave(call)
+        call.settle(Failed(0, Kind.TIMEOUT, f"{self._name} did not answer in time"))
+
+    def _leave(self, call: _Call) -> None:
+        if call.waits:
+            call.waits = False
+            self._queued_rows -= call.message.count
 
     async def stop(self) -> None:
         """Ends the process; calls that wait are failed."""
@@ -256,7 +267,7 @@ class HostedModel:
             if call.reply is not None and rows + call.message.count > MAX_BATCH_ROWS:
                 break
             self._queue.popleft()
-            self._queued_rows -= call.message.count
+            self._leave(call)
             if call.reply is not None:
                 batch.append(call)
                 rows += call.message.count

@@ -132,7 +132,7 @@ def load(directory: Path, description: Description, *, trusted: bool) -> Origina
                 return _lightgbm(directory / description.data, description)
             case _:
                 return _estimator(directory / description.data, description, trusted=trusted)
-    except PointsmanError:
+    except (PointsmanError, MemoryError):
         raise
     except Exception as error:  # noqa: BLE001 - the model's own code runs here
         raise PointsmanError(

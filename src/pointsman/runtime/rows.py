@@ -141,8 +141,10 @@ class RowEncoder:
         for row in rows:
             for name, value in zip(self._columns, self._pick(row), strict=True):
                 try:
-                    np.array([value], dtype=self._dtype)
+                    fits = np.array([value], dtype=self._dtype).ndim == 1
                 except (ValueError, TypeError, OverflowError):
+                    fits = False
+                if not fits:
                     kind = "missing" if value is None else f"{value!r:.80}"
                     return PointsmanError(
                         Kind.INVALID,
