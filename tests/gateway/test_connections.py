@@ -209,6 +209,29 @@ def test_connections_beyond_the_bound_are_refused(worker, kit):
         connection.close()
 
 
+def test_bodies_that_wait_are_bounded_together(world, kit):
+    """Many half-sent bodies cannot take all memory: 503, and room again once they are gone."""
+    world.publish([world.project({"champion": world.model()})])
+    worker = world.worker(limits={"buffered_bytes": 4 << 20})
+    head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {8 << 20}\r\n\r\n".encode()
+    held = []
+    refused = 0
+    for _ in range(6):
+        connection = worker.connect(2.0)
+        held.append(connection)
+        with contextlib.suppress(OSError):
+            connection.sendall(head + b" " * (1 << 20))
+        connection.settimeout(0.3)
+        with contextlib.suppress(OSError):
+            refused += connection.makefile("rb").readline().startswith(b"HTTP/1.1 503")
+    for connection in held:
+        connection.close()
+    time.sleep(0.2)
+
+    assert refused >= 2
+    assert worker.predict([kit.row] * 9_000)[0] == 200
+
+
 def test_a_client_that_leaves_harms_nobody(worker, kit):
     """Requests whose client is gone are answered to nobody; others are."""
     for _ in range(30):

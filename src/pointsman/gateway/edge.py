@@ -22,6 +22,7 @@ class Edge:
 
     table: replaced as a whole; `Table` says what it holds
     common: header lines of every answer (the date), renewed once a second
+    buffered: body bytes of requests that are not answered yet
     now: event-loop time, renewed ten times a second: fine enough for idle connections
     ready: whether new requests should come here; False before a table is loaded and while draining
     """
@@ -36,6 +37,7 @@ class Edge:
         self.now = 0.0
         self.ready = False
         self.draining = False
+        self.buffered = 0
         self._intake = intake
         self._pipeline = pipeline
         self._counters = counters
@@ -92,6 +94,13 @@ class Edge:
             _logger.exception("a request could not be read")
             self.answered(match.route, 500)
             exchange.refuse(INTERNAL)
+
+    def no_room(self) -> PointsmanError:
+        return PointsmanError(
+            Kind.OVERLOADED,
+            f"requests that wait hold more than {self.limits.buffered_bytes} bytes",
+            hint="send again after the time in retry-after, or add workers",
+        )
 
     def _overloaded(self) -> PointsmanError:
         return PointsmanError(

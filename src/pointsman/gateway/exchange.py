@@ -22,6 +22,7 @@ class Exchange:
 
     match: None for a request that was refused before it was read
     canned: the whole answer of a refused request
+    held: body bytes counted as buffered, until the answer
     first: whether all earlier requests of the connection are answered
     """
 
@@ -34,6 +35,7 @@ class Exchange:
         "disconnected",
         "first",
         "headers",
+        "held",
         "keep_alive",
         "match",
         "protocol",
@@ -47,6 +49,7 @@ class Exchange:
         self.match = match
         self.headers = headers
         self.body: bytes | bytearray = b""
+        self.held = 0
         self.canned = b""
         self.keep_alive = True
         self.complete = False
@@ -66,3 +69,9 @@ class Exchange:
         protocol = self.protocol
         lines = protocol.edge.common + headers
         protocol.send(self, refusal(error, headers=lines, close=not self.keep_alive))
+
+    def release(self) -> None:
+        """Gives back what the body took of the worker's room for bodies."""
+        self.protocol.edge.buffered -= self.held
+        self.held = 0
+        self.body = b""

@@ -72,6 +72,12 @@ def check_text(body: bytes | bytearray, depth: int) -> None:
             f"the JSON is nested deeper than {depth} levels",
             hint="send flat tensors or a list of feature objects",
         )
+    if b"\\" in body:
+        check_escapes(body)
+
+
+def check_escapes(body: bytes | bytearray) -> None:
+    """Returns where no string of the JSON text holds NUL. Raises PointsmanError(MALFORMED)."""
     if b"\\u0000" in body and _NUL.search(body) is not None:
         raise PointsmanError(
             Kind.MALFORMED, "the JSON contains a NUL character (\\u0000)", hint="remove it"

@@ -16,7 +16,7 @@ from pointsman.domain.names import MAX_ID_BYTES
 from pointsman.gateway import native, oip, oip_answers
 from pointsman.gateway.auth import Permission, Principal
 from pointsman.gateway.compress import accepted
-from pointsman.gateway.gate import check_text, unpack
+from pointsman.gateway.gate import unpack
 from pointsman.gateway.native import Asked
 from pointsman.gateway.routes import Action, Match
 from pointsman.gateway.served import Served, Table
@@ -101,7 +101,6 @@ class Intake:
             return oip.read_infer(
                 served, body, headers.get(b"inference-header-content-length"), limits
             )
-        check_text(body, limits.depth)
         if match.action is Action.PREDICT:
             return native.read_predict(served, body, limits)
         return native.read_decide(served, body, limits)

@@ -52,7 +52,7 @@ GAUGES: Final = {
 HISTOGRAMS: Final[dict[str, tuple[str, tuple[int, ...], int]]] = {
     # help, upper bounds in whole units, units in one of what the name says
     "pointsman_request_duration_seconds": (
-        "From the last byte read to the answer encoded.",
+        "From the last byte read to the record being written.",
         LATENCY_US,
         1_000_000,
     ),

@@ -10,6 +10,7 @@ from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import MAX_ID_BYTES
 from pointsman.domain.table import AttributeType
 from pointsman.gateway.answers import JSON_LINE, UNLOGGED
+from pointsman.gateway.gate import check_escapes, check_text
 from pointsman.gateway.schema import Schema, encode
 from pointsman.gateway.served import Served
 from pointsman.gateway.settings import Limits
@@ -41,12 +42,19 @@ class Asked(msgspec.Struct, gc=False):
 
 
 def read_predict(served: Served, body: bytes | bytearray, limits: Limits) -> Asked:
-    """The rows to be predicted. Raises PointsmanError (MALFORMED, INVALID, TOO_LARGE)."""
+    """The rows to be predicted. Raises PointsmanError (MALFORMED, INVALID, TOO_LARGE).
+
+    What decodes is of the project's own types, with nothing unknown in it: it is no deeper than
+    those and all of it is UTF-8, so the gate is asked only about what does not decode.
+    """
     schema = served.schema
     try:
         asked = schema.predict.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        check_text(body, limits.depth)
         raise explain(schema, body, error) from None
+    if b"\\" in body:
+        check_escapes(body)
     given = asked.features
     unit, context = _identity(schema, asked)
     if type(given) is list:
@@ -77,7 +85,9 @@ def read_decide(served: Served, body: bytes | bytearray, limits: Limits) -> Aske
     check_rows(1, len(body), limits)
     try:
         asked = served.schema.decide.decode(body)
+        check_escapes(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        check_text(body, limits.depth)
         raise explain(served.schema, body, error, features=False) from None
     unit, context = _identity(served.schema, asked)
     return Asked([unit], context, asked.variant, asked.id or "", [()], [b""], False)

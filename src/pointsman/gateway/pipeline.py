@@ -229,12 +229,12 @@ class Pipeline:
                 job.dropped = True
                 self._finished(job)
             elif job.deadline < now:
-                row.failure = PointsmanError(
+                row.error = _joined(row.error, "deadline exceeded")
+                job.failure = job.failure or PointsmanError(
                     Kind.TIMEOUT,
                     f"no variant answered within {job.served.table.deadline_ms} ms",
                     hint="the project's `deadline` or x-request-timeout-ms was too short",
                 )
-                row.error = _joined(row.error, "deadline exceeded")
                 self._finished(job)
             else:
                 living.append(row)
@@ -249,10 +249,10 @@ class Pipeline:
         """The next fallback is asked, in this turn if it is in process."""
         member = row.member
         self._values[member.counters.errors] += 1
-        row.failure = failure
         row.error = _joined(row.error, f"{member.name}: {failure.message}")
         fallbacks = row.decision.fallbacks
         if row.tried > len(fallbacks):
+            row.job.failure = row.job.failure or failure
             self._finished(row.job)
             return
         row.member = row.job.served.members[fallbacks[row.tried - 1]]
@@ -272,7 +272,7 @@ class Pipeline:
             if not job.logged or job.dropped:
                 continue
             job.latency_us = (now - job.received_ns) // 1000
-            failed = _failure(job) is not None
+            failed = job.failure is not None
             blobs += [records.decision(job, row, table, failed=failed) for row in job.rows]
         try:
             self._log.append(blobs)
@@ -308,12 +308,13 @@ class Pipeline:
                 self._refuse(job, error)
                 continue
             job.logged = False
+            job.failure = None
             champion = job.served.members[CHAMPION]
             self._values[job.served.counters.unlogged] += len(job.rows)
-            asked = [row for row in job.rows if row.member is not champion]
+            asked = [row for row in job.rows if row.member is not champion or row.scores is None]
             for row in asked:
                 row.decision = certain(Reason.FALLBACK)
-                row.member, row.tried, row.failure, row.scores = champion, 1, None, None
+                row.member, row.tried, row.scores = champion, 1, None
                 if row.features:  # `:decide` asks nobody
                     job.waiting += 1
                     self._groups.setdefault(champion, []).append(row)
@@ -327,10 +328,9 @@ class Pipeline:
             self.pending_rows -= len(job.rows)
             job.close()
             return
-        failure = _failure(job)
-        if failure is not None:
+        if job.failure is not None:
             self._values[job.served.counters.unanswered] += len(job.rows)
-            self._refuse(job, failure)
+            self._refuse(job, job.failure)
             return
         try:
             head, body = job.encode(job)
@@ -341,7 +341,6 @@ class Pipeline:
             raise
         job.reply.respond(200, head, body)
         self._count(job)
-        self._shadow(job)
         self.pending_rows -= len(job.rows)
         job.close()
 
@@ -355,7 +354,7 @@ class Pipeline:
         assert self.edge is not None
         self.edge.answered(job.route, 200)
         values = self._values
-        job.served.counters.duration.observe((time.perf_counter_ns() - job.received_ns) // 1000)
+        job.served.counters.duration.observe(job.latency_us)
         for row in job.rows:
             member, decided = row.member, row.decision
             counted = member.counters
@@ -371,23 +370,14 @@ class Pipeline:
                 values[counted.denied] += 1
             if decided.error:
                 values[job.served.counters.condition_errors] += 1
+            if decided.shadows and row.scores is not None and job.logged:
+                self._shadow(job, row)
 
-    def _shadow(self, job: Job) -> None:
-        if not job.logged:
-            return
-        for row in job.rows:
-            for name in row.decision.shadows:
-                # A variant that answered as a fallback has nothing to add as a shadow.
-                if row.scores is not None and name != row.member.name:
-                    self._shadows.add(job, row, job.served.members[name])
-
-
-def _failure(job: Job) -> PointsmanError | None:
-    """Why the request has no answer: of several rows' failures, the first."""
-    for row in job.rows:
-        if row.failure is not None and row.scores is None:
-            return row.failure
-    return None
+    def _shadow(self, job: Job, row: Row) -> None:
+        for name in row.decision.shadows:
+            # A variant that answered as a fallback has nothing to add as a shadow.
+            if name != row.member.name:
+                self._shadows.add(job, row, job.served.members[name])
 
 
 def _as_failure(error: Exception) -> PointsmanError:

@@ -96,6 +96,10 @@ class FastLane(HttpToolsProtocol):
         self.expires = _NEVER
         for waiting, _ in self.pipeline:
             waiting.disconnected = True
+            if type(waiting) is Exchange:
+                waiting.release()
+        if type(self.cycle) is Exchange and not self.cycle.complete:
+            self.cycle.release()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -221,8 +225,13 @@ class FastLane(HttpToolsProtocol):
             if type(held) is bytes:
                 held = exchange.body = bytearray(held)
             held += body
-        if len(exchange.body) > self.edge.limits.batch_bytes:
-            self._refuse_connection(413, self.edge.body_too_large)
+        edge = self.edge
+        exchange.held += len(body)
+        edge.buffered += len(body)
+        if exchange.held > edge.limits.batch_bytes:
+            self._refuse_connection(413, edge.body_too_large)
+        elif edge.buffered > edge.limits.buffered_bytes:
+            self._refuse_connection(503, edge.no_room())
 
     def on_message_complete(self) -> None:
         if self._dead or self.parser.should_upgrade():
@@ -262,7 +271,7 @@ class FastLane(HttpToolsProtocol):
     def send(self, exchange: Exchange, answer: bytes) -> None:
         """Writes a whole answer and goes on to the connection's next request."""
         exchange.response_complete = True
-        exchange.body = b""
+        exchange.release()
         if exchange.disconnected:
             return
         self.transport.write(answer)

@@ -35,7 +35,6 @@ class Row(msgspec.Struct, gc=False):
     tried: how many have been asked
     scores: probabilities in class order, None until somebody answered
     chosen: position of the predicted class
-    failure: of the last that was asked
     error: everything that went wrong on the way, for the record
     """
 
@@ -50,7 +49,6 @@ class Row(msgspec.Struct, gc=False):
     tried: int = 1
     scores: list[float] | None = None
     chosen: int = -1
-    failure: PointsmanError | None = None
     error: str = ""
 
 
@@ -65,6 +63,7 @@ class Job(msgspec.Struct, gc=False):
     packing: content encoding the client takes for large answers, empty for none
     waiting: rows without an answer; 0 from the start where only the decision is asked for
     logged: False where the journal could not take the records and the project goes on without
+    failure: why there is no answer: of several rows' failures, the first
     dropped: the client left before all rows were scored
     """
 
@@ -88,6 +87,7 @@ class Job(msgspec.Struct, gc=False):
     rows: list[Row] = msgspec.field(default_factory=list)
     waiting: int = 0
     logged: bool = True
+    failure: PointsmanError | None = None
     dropped: bool = False
     latency_us: int = 0
 
