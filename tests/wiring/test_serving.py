@@ -85,6 +85,12 @@ def until(found: Any, parent: Parent) -> Any:
     raise AssertionError(f"not within {LIMIT_S} s\n{parent.said()[-4000:]}")
 
 
+def _serving(name: str, reports: Path) -> int:
+    """How many workers say that they serve a project."""
+    texts = [path.read_bytes() for path in reports.glob("*.json")]
+    return sum(bool(json.loads(text)["projects"].get(name, {}).get("digest")) for text in texts)
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Parent, str]]:
     """A parent that is ready, and the admin token it printed."""
@@ -250,7 +256,8 @@ def test_a_gateway_apart_serves_what_a_controller_elsewhere_publishes(tmp_path: 
             made["token"],
         )
         try:
-            until(lambda: parent.ask("apart").status_code == 200, parent)
+            reports = parent.data / "gateway" / "workers"
+            until(lambda: _serving("default/apart", reports) == 2, parent)
             control.stop(signal.SIGKILL)
 
             assert parent.ask("apart").json()["class"] in ("legit", "fraud")

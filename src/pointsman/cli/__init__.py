@@ -18,9 +18,8 @@ from pointsman.cli import (
     serve_commands,
     spec_commands,
 )
-from pointsman.cli.client import DEFAULT_URL
 from pointsman.cli.output import Format
-from pointsman.cli.session import Output, Session, Tenant, Token, Url
+from pointsman.cli.session import DEFAULT_URL, Output, Session, Tenant, Token, Url
 
 _EPILOG = (
     "--url, --token, --tenant and -o may stand before or after the command. Exit codes: 0 done, "

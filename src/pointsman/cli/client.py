@@ -2,14 +2,13 @@
 
 import http.client
 import json
-import os
 import urllib.parse
 from collections.abc import Mapping
 from typing import Any, Final
 
+from pointsman.cli.session import DEFAULT_URL
 from pointsman.domain.errors import Kind, PointsmanError, Violation
 
-DEFAULT_URL: Final = "http://127.0.0.1:8701"
 _TIMEOUT_S: Final = 900.0
 """Applying may prepare models first; everything else answers at once."""
 _CONNECT_S: Final = 5.0
@@ -117,7 +116,3 @@ def _answer(status: int, etag: str, raw: bytes) -> Answer:
 
 def _kind(title: str) -> Kind:
     return Kind(title) if title in {kind.value for kind in Kind} else Kind.INTERNAL
-
-
-def environment(name: str, default: str = "") -> str:
-    return os.environ.get(f"POINTSMAN_{name}", default)

@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from pointsman.cli.client import DEFAULT_URL, AdminClient
 from pointsman.cli.output import Format, complain
 from pointsman.domain.errors import PointsmanError
+
+if TYPE_CHECKING:
+    from pointsman.cli.client import AdminClient
+
+DEFAULT_URL: Final = "http://127.0.0.1:8701"
 
 Url = Annotated[
     str, typer.Option("--url", envvar="POINTSMAN_URL", help="Address of the admin API.")
@@ -32,7 +36,9 @@ class Session:
     tenant: str = "default"
     output: Format = Format.TABLE
 
-    def client(self) -> AdminClient:
+    def client(self) -> "AdminClient":
+        from pointsman.cli.client import AdminClient
+
         return AdminClient(self.url, self.token)
 
     def project(self, name: str) -> str:

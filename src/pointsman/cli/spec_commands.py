@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pointsman.cli.client import AdminClient
 from pointsman.cli.output import percent, say, structured, warn
 from pointsman.cli.session import Reason, Session, reporting
 from pointsman.domain.errors import Kind, PointsmanError
 
 if TYPE_CHECKING:
+    from pointsman.cli.client import AdminClient
     from pointsman.spec.models import Project
 
 File = Annotated[
@@ -157,7 +157,7 @@ def _load(name: str) -> "list[Project]":
 
 
 def _plans(
-    session: Session, client: AdminClient, projects: "list[Project]", *, prune: bool
+    session: Session, client: "AdminClient", projects: "list[Project]", *, prune: bool
 ) -> list[dict[str, Any]]:
     from pointsman.spec.canonical import canonical
 
@@ -191,7 +191,7 @@ def _destruction(row: dict[str, Any]) -> dict[str, Any]:
 
 def _carry_out(
     session: Session,
-    client: AdminClient,
+    client: "AdminClient",
     found: dict[str, Any],
     project: "Project | None",
     reason: str,
