@@ -251,3 +251,40 @@ def perturbed(p):
     """The first arm's propensity 10 % too high, at the cost of the others."""
     first = 1.1 * p[0]
     return (first, *(q * (1 - first) / (1 - p[0]) for q in p[1:]))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_a_challenger_just_at_its_margin_is_neither_promoted_nor_rolled_back(share):
+    """Non-inferiority and harm are tests of the same margin: each errs in at most 5 %."""
+    rng, runs, looks, margin = np.random.default_rng(701), 300, 60, 0.10
+    n = 2_000
+    one = rng.binomial(n, share, (runs, looks))
+    x, y = rng.binomial(one, 0.05 * (1 + margin)), rng.binomial(n - one, 0.05)
+    harm = event_alarms(x, y, [share] * looks, 1 + margin) < looks
+    safe = event_alarms(y, x, [1 - share] * looks, 1 / (1 + margin)) < looks
+
+    assert at_most(harm.mean(), ALPHA, runs)
+    assert at_most(safe.mean(), ALPHA, runs)
+
+
+def test_an_absolute_margin_errs_as_rarely():
+    """5 % against 4 % denials at a margin of one point, ramped from 5 to 50 %, by sequences."""
+    rng, runs, tuning = np.random.default_rng(702), 120, Tuning.expecting(60_000, 0.3)
+    shares = [0.05] * 8 + [0.2] * 8 + [0.5] * 8
+    promoted = rolled_back = 0
+    for _ in range(runs):
+        state, hits = MeanState(), [False, False]
+        for share in shares:
+            n = int(rng.binomial(2_500, share))
+            cells = binary_moments(rng, n, 0.05), binary_moments(rng, 2_500 - n, 0.04)
+            state = mean.fold(state, MeanBlock(*cells, share))
+            found = contrast(state)
+            if found is None or min(state.totals) < 50:
+                continue
+            radius = mean.one_sided_radius(found, ALPHA, tuning)
+            hits[0] |= found.difference + radius < 0.01
+            hits[1] |= found.difference - radius > 0.01
+        promoted, rolled_back = promoted + hits[0], rolled_back + hits[1]
+
+    assert at_most(promoted / runs, ALPHA, runs)
+    assert at_most(rolled_back / runs, ALPHA, runs)

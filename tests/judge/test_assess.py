@@ -331,3 +331,12 @@ def test_criteria_no_evidence_can_meet_are_refused(items, message):
     """Before any data is looked at."""
     with pytest.raises(ValueError, match=message):
         verdict({}, *items)
+
+
+def test_a_relative_margin_of_a_classifier_metric():
+    """Recall may fall by 5 % of the champion's: 1 % is within it, 15 % beyond."""
+    item = Criterion("recall", Role.GUARDRAIL, Worse.LOWER, 0.05, relative=True)
+
+    assert isinstance(verdict({item.key: recalls(0.792, 0.8)}, item), Pass)
+    assert isinstance(verdict({item.key: recalls(0.68, 0.8)}, item), Fail)
+    assert isinstance(verdict({item.key: recalls(0.76, 0.8)}, item), Inconclusive)

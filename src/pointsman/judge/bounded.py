@@ -64,7 +64,7 @@ class GammaExponential(msgspec.Struct, frozen=True):
     def log_m(self, s: npt.ArrayLike, v: npt.ArrayLike) -> Floats:
         """ln of the mixture at S = s, V = v; -inf, which is safe, where c s <= -(v + rho).
 
-        Source: Howard et al. (2021), Proposition 9, equation (26).
+        Source: Howard et al. (2021), Proposition 9.
         """
         c2, rho = self.c * self.c, self.rho
         s, v = np.asarray(s, float), np.asarray(v, float)

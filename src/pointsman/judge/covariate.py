@@ -7,7 +7,7 @@ move by the same amount and their difference stays what it was, with a variance 
 
 Only differences may be adjusted, never a single arm's level or a ratio of means.
 
-Source: Deng, Xu, Kohavi, Walker (2013), WSDM, equations (4)-(6); as augmentation, Waudby-Smith et
+Source: Deng, Xu, Kohavi, Walker (2013), WSDM, section 3; as augmentation, Waudby-Smith et
 al. (2024), section 3.
 """
 

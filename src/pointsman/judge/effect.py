@@ -14,7 +14,7 @@ from pointsman.judge import bounded, event, mean, ratio
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.event import EventState
 from pointsman.judge.mean import Contrast, MeanState, Tuning
-from pointsman.judge.ratio import RatioBlock, Statistic
+from pointsman.judge.ratio import Jackknife, RatioBlock, Statistic
 
 MIN_EVENTS: Final = 50
 """Events and non-events in each arm before a normal approximation of a 0/1 metric may act."""
@@ -176,8 +176,9 @@ def _of_ratios(
     n = (counts[0], counts[1]) if counts else (0, 0)
     if min(n) == 0:
         return Unknown("no labelled decisions in one of the arms", n, empty=True)
-    found = ratio.contrast(evidence.blocks, evidence.statistic)
-    if found is None:
+    both = ratio.jackknife(evidence.blocks, evidence.statistic)
+    found = None if both is None else both.contrast()
+    if both is None or found is None:
         return Unknown(f"too few labels of each kind for {evidence.statistic.name}", n, empty=False)
     method = "asymptotic confidence sequence (jackknife over unit buckets)"
     plain = _normal(found, mean.one_sided_radius(found, alpha, tuning), n, method)
@@ -185,17 +186,15 @@ def _of_ratios(
         return plain
     if found.champion <= 0.0:
         return Unknown("the champion's value is not above 0", n, empty=False)
-    return _relative_of_ratios(evidence, plain, tuning, alpha)
+    return _relative_of_ratios(both, plain, tuning, alpha)
 
 
-def _relative_of_ratios(evidence: Ratios, plain: Effect, tuning: Tuning, alpha: float) -> Effect:
+def _relative_of_ratios(both: Jackknife, plain: Effect, tuning: Tuning, alpha: float) -> Effect:
     """The factors whose contrast is compatible with 0, as for means."""
-    assert plain.challenger is not None
-    assert plain.champion is not None
-    middle = plain.challenger / plain.champion
+    middle = both.challenger / both.champion
 
     def shown(factor: float, sign: float) -> bool:
-        found = ratio.contrast(evidence.blocks, evidence.statistic, factor)
+        found = both.contrast(factor)
         if found is None:
             return False
         return sign * found.difference > mean.one_sided_radius(found, alpha, tuning)

@@ -15,8 +15,9 @@ shares are the assignment chances of that block, not observed frequencies.
 
 Only totals by share matter, so states add, and judging costs the same at any number of blocks.
 
-Sources: Lindon & Malek (2022), "Anytime-valid inference for multinomial count data", NeurIPS,
-sections 3-4; Ville (1939) for the thresholds; Robbins (1970) for mixtures.
+Sources: Lindon & Malek (2022), "Anytime-valid inference for multinomial count data", NeurIPS:
+the time-inhomogeneous Bernoulli process; Ville (1939) for the thresholds; Robbins (1970) for
+mixtures.
 """
 
 import math
@@ -147,7 +148,7 @@ def log_e_equal(state: EventState, risk: float = 1.0, prior: EventPrior = DEFAUL
 
     With all evidence at the prior's share it is the closed form
     B(x + a, y + b) / B(a, b) / (theta0^x (1 - theta0)^y); otherwise a quadrature.
-    Source: Lindon & Malek (2022), equation (9), for two arms.
+    Source: Lindon & Malek (2022): the Dirichlet mixture for two arms.
     """
     _check_risk(risk)
     shares, x, y = _columns(state)

@@ -97,6 +97,11 @@ class Tuning(msgspec.Struct, frozen=True):
     n_star: float
     alpha: float = 0.05
 
+    @classmethod
+    def expecting(cls, decisions: float, share: float, alpha: float = 0.05) -> "Tuning":
+        """For a decision expected at so many decisions of both arms, most of them at this share."""
+        return cls(4.0 * share * (1.0 - share) * decisions, alpha)
+
     def k(self, effective_n: float, *, sides: int = 1) -> float:
         """n rho^2; one-sided sequences are tuned at twice alpha."""
         alpha = min(2.0 * self.alpha, 0.99) if sides == 1 else self.alpha

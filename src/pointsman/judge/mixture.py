@@ -27,7 +27,7 @@ def rho_squared(n_star: float, alpha: float) -> float:
     n_star: where a decision is expected, fixed before the start, > 0; one-sided: give 2 * alpha
     alpha: error over the whole run, in (0, 1)
     Errors: ValueError outside these ranges.
-    Source: Waudby-Smith et al. (2024), Appendix B.2, the approximation in equation (65).
+    Source: Waudby-Smith et al. (2024), Appendix B (tuning of rho, closed-form approximation).
     """
     if n_star <= 0:
         raise ValueError(f"n_star {n_star!r} must be above 0")
@@ -40,7 +40,7 @@ def log_e_two_sided(z: npt.ArrayLike, k: npt.ArrayLike) -> Floats:
     """ln of the e-value against "the hypothesis is true", for z of either sign.
 
     ln E = -1/2 ln(1+k) + z^2/2 * k/(1+k): a Gaussian mixture of likelihood ratios.
-    Source: Robbins (1970); Howard et al. (2021), Proposition 5, equation (14).
+    Source: Robbins (1970); Howard et al. (2021), Proposition 5 (two-sided normal mixture).
     """
     z, k = np.asarray(z, float), np.asarray(k, float)
     return np.asarray(-0.5 * np.log1p(k) + 0.5 * z * z * (k / (1.0 + k)))
@@ -63,7 +63,7 @@ def critical_two_sided(k: npt.ArrayLike, alpha: float) -> Floats:
 
     sqrt((1+k)/k * (ln(1+k) - 2 ln alpha)), which is a.1's
     sqrt(n) sqrt(2(n rho^2+1)/(n^2 rho^2) ln(sqrt(n rho^2+1)/alpha)).
-    Source: Waudby-Smith et al. (2024), Theorem 2.2, equation (8).
+    Source: Waudby-Smith et al. (2024), Theorem 2.2.
     """
     check_alpha(alpha)
     k = np.asarray(k, float)
@@ -75,7 +75,7 @@ def critical_one_sided_closed(k: npt.ArrayLike, alpha: float) -> Floats:
     """The published closed form for one side, in standard errors: slightly wide, never too narrow.
 
     sqrt(2(1+k)/k ln(1 + sqrt(1+k)/(2 alpha))).
-    Source: Waudby-Smith et al. (2024), Proposition B.1 (one-sided asymptotic sequence).
+    Source: Waudby-Smith et al. (2024), Appendix B (one-sided asymptotic sequences).
     """
     check_alpha(alpha)
     k = np.asarray(k, float)

@@ -50,7 +50,7 @@ def e_benjamini_hochberg(log_e: Mapping[str, float], alpha: float) -> frozenset[
 def average_log_e(log_e: Sequence[float], weights: Sequence[float] | None = None) -> float:
     """ln of the weighted mean of e-values: an e-value again, however they depend on each other.
 
-    Source: Vovk & Wang (2021), Ann. Statist. 49, 1736-1754, Proposition 3.1.
+    Source: Vovk & Wang (2021), Ann. Statist. 49, 1736-1754, section 3 (merging by averaging).
     Errors: ValueError without e-values or with impossible weights.
     """
     if not log_e:

@@ -134,7 +134,7 @@ def band_radius(n: float, alpha: float, start: float = 100.0) -> float:
     """Half-width of a band around the empirical distribution, at all latencies and all n >= start.
 
     0.85 sqrt((ln(1 + ln(n/start)) + C) / n); infinity below start.
-    Source: Howard & Ramdas (2022), Theorem 2, equations (11)-(13).
+    Source: Howard & Ramdas (2022), Theorem 2 (law of the iterated logarithm band).
     """
     check_alpha(alpha)
     if n < start:

@@ -63,42 +63,74 @@ class Statistic(msgspec.Struct, frozen=True):
     corrected: bool = False
 
 
+class Jackknife(msgspec.Struct, frozen=True):
+    """A metric of both arms, and both without each of the unit buckets.
+
+    challenger, champion: estimates
+    without_challenger, without_champion: shape (buckets,)
+    effective_n: as in mean.Contrast
+    """
+
+    challenger: float
+    champion: float
+    without_challenger: Floats
+    without_champion: Floats
+    effective_n: float
+
+    def contrast(self, factor: float = 1.0) -> Contrast | None:
+        """challenger's metric - factor * champion's; None where it does not vary.
+
+        Both errors are the jackknife's, so bounds use its degrees of freedom.
+        """
+        without = self.without_challenger - factor * self.without_champion
+        groups = len(without)
+        variance = (groups - 1) / groups * float(((without - without.mean()) ** 2).sum())
+        if not math.isfinite(variance) or variance <= 1e-24 * max(1.0, self.challenger**2):
+            return None
+        error = math.sqrt(variance)
+        return Contrast(
+            challenger=self.challenger,
+            champion=self.champion,
+            difference=self.challenger - factor * self.champion,
+            error=error,
+            bucket_error=error,
+            degrees=groups - 1,
+            effective_n=self.effective_n,
+        )
+
+
 def contrast(
     blocks: Sequence[RatioBlock], statistic: Statistic, factor: float = 1.0
 ) -> Contrast | None:
-    """challenger's metric - factor * champion's, for mean.py's bounds and e-values.
+    """challenger's metric - factor * champion's, for mean.py's bounds and e-values; or None."""
+    found = jackknife(blocks, statistic)
+    return None if found is None else found.contrast(factor)
 
-    Both of the contrast's errors are the jackknife's, so bounds use its degrees of freedom.
-    None before the burn-in, without bucketed counts, or where nothing varies.
+
+def jackknife(blocks: Sequence[RatioBlock], statistic: Statistic) -> Jackknife | None:
+    """The metric in both arms, over the same mixture of epochs.
+
+    None before the burn-in, or without enough counts by bucket.
     """
     usable = [block for block in blocks if 0.0 < block.share < 1.0]
     if not usable:
         return None
-    one = sum((1.0 - block.share) * dense(block.challenger) for block in usable)
-    two = sum(block.share * dense(block.champion) for block in usable)
-    one, two = np.asarray(one), np.asarray(two)
-    plain = [sum(dense(getattr(b, arm)).sum(axis=0) for b in usable) for arm in _ARMS]
-    if not all(_enough(*statistic.support(np.asarray(counts))) for counts in plain):
+    weighted, plain = [], []
+    for arm in ("challenger", "champion"):
+        tables = [dense(getattr(block, arm)) for block in usable]
+        weights = [1.0 - b.share if arm == "challenger" else b.share for b in usable]
+        weighted.append(np.tensordot(np.array(weights), np.array(tables), axes=1))
+        plain.append(np.array(tables).sum(axis=(0, 1)))
+    if not all(_enough(*statistic.support(counts)) for counts in plain):
         return None
+    one, two = weighted
     filled = (one.sum(axis=1) > 0) & (two.sum(axis=1) > 0)
-    groups = int(filled.sum())
-    if groups < _MIN_BUCKETS:
+    if int(filled.sum()) < _MIN_BUCKETS:
         return None
-    (f1, loo1), (f2, loo2) = (_jackknifed(arm, filled, statistic) for arm in (one, two))
-    without = loo1 - factor * loo2
-    variance = (groups - 1) / groups * float(((without - without.mean()) ** 2).sum())
-    if not math.isfinite(variance) or variance <= 1e-24 * max(1.0, f1 * f1):
-        return None
-    error = math.sqrt(variance)
-    return Contrast(
-        challenger=f1,
-        champion=f2,
-        difference=f1 - factor * f2,
-        error=error,
-        bucket_error=error,
-        degrees=groups - 1,
-        effective_n=2.0 * float(one.sum() + two.sum()),
+    (value1, without1), (value2, without2) = (
+        _jackknifed(arm, filled, statistic) for arm in weighted
     )
+    return Jackknife(value1, value2, without1, without2, 2.0 * float(one.sum() + two.sum()))
 
 
 def dense(cells: Cells) -> Floats:
@@ -260,6 +292,3 @@ def _divided(top: Floats, bottom: Floats) -> Floats:
     top, bottom = np.asarray(top, float), np.asarray(bottom, float)
     out = np.full(np.shape(top), np.nan)
     return np.asarray(np.divide(top, bottom, out=out, where=bottom > 0))
-
-
-_ARMS: Final = ("challenger", "champion")

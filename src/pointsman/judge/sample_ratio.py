@@ -12,8 +12,8 @@ The e-value averages two bets, each valid by itself:
 
 What the caller must hold: units, not requests, each counted once (first exposures).
 
-Sources: Lindon & Malek (2022), NeurIPS, equations (5)-(9); Fabijan et al. (2019), KDD, for stages
-and causes; Vovk & Wang (2021), Ann. Statist. 49, Proposition 3.1, for averaging e-values.
+Sources: Lindon & Malek (2022), NeurIPS; Fabijan et al. (2019), KDD, for stages
+and causes; Vovk & Wang (2021), Ann. Statist. 49, section 3, for averaging e-values.
 """
 
 import math
@@ -126,7 +126,7 @@ def dirichlet_log_e(
 ) -> float:
     """ln of B(a + n) / B(a) / prod p^n with a = concentration * p.
 
-    Source: Lindon & Malek (2022), equation (9); the count vector is enough at fixed p.
+    Source: Lindon & Malek (2022), the multinomial mixture; at fixed p the count vector is enough.
     """
     n, p = np.array(list(counts), float), np.array(list(probabilities), float)
     a = concentration * p
