@@ -106,10 +106,15 @@ def test_a_named_pipe_does_not_hang(blobs: BlobStore) -> None:
 def test_leftovers_of_dead_writers_are_removed(blobs: BlobStore) -> None:
     """Old temporary files go when a store is opened; young ones may have a writer."""
     old, young = blobs.root / "tmp" / "old", blobs.root / "tmp" / "young"
+    directory = blobs.root / "tmp" / "directory"
+    directory.mkdir()
+    (directory / "inside").write_bytes(b"")
     old.write_bytes(b"")
     young.write_bytes(b"")
-    os.utime(old, (time.time() - 7200,) * 2)
+    for leftover in (old, directory):
+        os.utime(leftover, (time.time() - 7200,) * 2)
     BlobStore(blobs.root)
 
     assert not old.exists()
+    assert not directory.exists()
     assert young.exists()

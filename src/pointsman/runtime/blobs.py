@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import stat
 import tempfile
 import time
@@ -159,7 +160,12 @@ class BlobStore:
         oldest = time.time() - _STALE_S
         for file in self._tmp.iterdir():
             try:
-                if file.lstat().st_mtime < oldest:
+                status = file.lstat()
+                if status.st_mtime >= oldest:
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    shutil.rmtree(file, ignore_errors=True)
+                else:
                     file.unlink()
             except FileNotFoundError:
                 continue  # another process was quicker

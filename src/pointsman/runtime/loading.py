@@ -187,8 +187,8 @@ def _skops(path: Path, description: Description, *, trusted: bool) -> tuple[Any,
     unknown = set(io.get_untrusted_types(file=path)) - KNOWN_TYPES
     if unknown and not trusted:
         raise refused(f"the skops file holds the types {', '.join(sorted(unknown))}", "sklearn")
-    pinned = description.options.get("skops_trusted_types") or []
-    allowed = KNOWN_TYPES | {str(name) for name in pinned}
+    pinned = description.options.get("skops_trusted_types") if trusted else None
+    allowed = KNOWN_TYPES | {str(name) for name in pinned or ()}
     return io.load(path, trusted=sorted(allowed)), bool(unknown)
 
 

@@ -101,6 +101,8 @@ class RunnerClient:
                 raise _unavailable(self._path, "is not there")
             loop = asyncio.get_running_loop()
             self._connecting = loop.create_task(self._connect())
+            # Its failure is told to those who wait; where nobody does any more, to nobody.
+            self._connecting.add_done_callback(lambda t: t.cancelled() or t.exception())
         # Shielded: the call that happens to wait first must not end the attempt for all others.
         return await asyncio.shield(self._connecting)
 
