@@ -89,7 +89,16 @@ def feedback(
     with reporting():
         found = session.client().get(f"/v1/feedback/{quote(feedback_id)}")
         if not structured(found, session.output):
-            table(["", ""], ((key, value) for key, value in found.items()))
+            say(f"{found['state']}: {found['sentence']}")
+            times = {"at_ms": "at", "received_ms": "received"}
+            table(
+                ["", ""],
+                (
+                    (times.get(key, key), when(value) if key in times else value)
+                    for key, value in found.items()
+                    if key not in ("state", "sentence")
+                ),
+            )
 
 
 def doctor(context: typer.Context) -> None:

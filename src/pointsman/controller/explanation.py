@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from pointsman.controller import join
 from pointsman.controller.ledger import Ledger
 from pointsman.decide import replay, table
 from pointsman.domain.errors import Kind, PointsmanError
@@ -57,9 +58,12 @@ class Explanations:
         except (PointsmanError, msgspec.DecodeError) as error:
             problem = f"the table {record.digest[:16]} cannot be read: {error}"
         with self._ledger.reading() as connection:
-            pieces = overview.feedback_about(connection, record.id)
+            told = overview.feedback_about(connection, record.id)
             watching = overview.shadows(connection, record.id)
             held = overview.outcomes(connection, record.id)
+        # What another tenant sent under a guessed id is nobody's business here.
+        owner = record.project.partition("/")[0]
+        pieces = [piece for piece in told if piece.tenant == owner]
         return {
             "decision_id": record.id,
             "sentence": sentence(record),
@@ -68,7 +72,7 @@ class Explanations:
             "differences": [msgspec.to_builtins(difference) for difference in differences],
             "facts": facts(record),
             "record": shown(record),
-            "outcomes": [_piece(piece) for piece in pieces],
+            "outcomes": [self._piece(piece) for piece in pieces],
             "held": held,
             "shadows": [msgspec.structs.asdict(shadow) for shadow in watching],
         }
@@ -83,7 +87,14 @@ class Explanations:
         """What became of a piece of feedback; None while nothing is known of it."""
         with self._ledger.reading() as connection:
             found = overview.find_feedback(connection, feedback_id, tenant)
-        return _piece(found[0]) if found else None
+        return self._piece(found[0]) if found else None
+
+    def _piece(self, piece: Piece) -> dict[str, Any]:
+        """The piece as its sender may see it."""
+        state, sentence = join.answer(piece, self._ledger.now_ms())
+        body: dict[str, Any] = msgspec.structs.asdict(piece)
+        del body["row"], body["note"]
+        return {**body, "state": state, "sentence": sentence}
 
 
 def sentence(record: DecisionRecord) -> str:
@@ -128,10 +139,4 @@ def shown(record: DecisionRecord) -> dict[str, Any]:
     body: dict[str, Any] = msgspec.structs.asdict(record)
     del body["features"]
     body["unit_hash"] = str(record.unit_hash)
-    return body
-
-
-def _piece(piece: Piece) -> dict[str, Any]:
-    body: dict[str, Any] = msgspec.structs.asdict(piece)
-    del body["row"]
     return body

@@ -130,7 +130,8 @@ def answer(piece: Piece, now_ms: int) -> tuple[State, str]:
     does not exist.
     """
     state: State = piece.state  # type: ignore[assignment]  # the ingester writes no other
-    if state == "wrong_tenant":
+    if state in ("wrong_tenant", "early"):
+        # Both by the same clock, or the moment of expiry would tell them apart.
         waited = now_ms - piece.received_ms
         state = "expired" if waited > INBOX_LIFETIME_MS else "early"
     return state, _SENTENCES[state].format(note=piece.note)
