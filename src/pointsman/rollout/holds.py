@@ -111,16 +111,13 @@ def silent(terms: Terms, state: State, seen: Observation, now_ms: int) -> str:
     """
     if state.weight == 0:
         return ""
-    if now_ms - max(state.published_ms, seen.counts.last_decision_ms or 0) >= QUIET_MS:
-        return f"{terms.variant} has made no decision for {words.span(QUIET_MS)}"
-    if seen.judgement is None:
+    quiet_ms = now_ms - max(state.published_ms, seen.counts.last_decision_ms or 0)
+    if quiet_ms >= QUIET_MS:
+        return f"{terms.variant} has made no decision for {words.span(quiet_ms)}"
+    if seen.judgement is None or not seen.judgement.findings:
         return "nothing could be judged"
     unknown = [found for found in seen.judgement.findings if _lacks_decisions(found)]
-    if unknown:
-        return words.findings(unknown)
-    if seen.judgement.verdict is Verdict.NO_DATA and not seen.judgement.findings:
-        return "nothing could be judged"
-    return ""
+    return words.findings(unknown) if unknown else ""
 
 
 def harm(judgement: Judgement | None) -> tuple[Finding, ...]:

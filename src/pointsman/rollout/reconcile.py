@@ -113,6 +113,7 @@ def _look(tick: Tick) -> None:
     if state.live_ms is None and seen.acknowledged >= state.publication:
         live_ms = min(max(seen.acknowledged_ms, state.published_ms), now_ms)
         tick.note(live_ms=live_ms, epoch=seen.epoch, entered_ms=live_ms, baseline=Counts())
+        tick.note(position=_begun(state))
     elif state.live_ms is not None and seen.epoch != state.epoch:
         # Evidence of two epochs is never pooled, so the step's own counts begin again.
         tick.fire(
@@ -130,6 +131,17 @@ def _look(tick: Tick) -> None:
         tick.note(silent_since_ms=now_ms)
     elif not why and since is not None:
         tick.note(silent_since_ms=None)
+
+
+def _begun(state: State) -> int:
+    """The step that began by itself when a weight went live: what waits there, counts from then.
+
+    Growth is not among them; it begins by an event.
+    """
+    following = state.position + 1
+    more = following < len(state.course)
+    waits = more and not isinstance(state.course[following], SetWeight)
+    return following if waits else state.position
 
 
 def _protect(tick: Tick) -> str:
@@ -175,7 +187,8 @@ def _breach(tick: Tick) -> tuple[Event | None, str]:
     if gone < terms.no_data_deadline_ms and not (terms.no_data == "rollback" and had):
         return None, ""
     why = silent(terms, state, tick.seen, tick.now_ms)
-    return Event.DATA_MISSING, f"no decision data for {words.span(gone)}: {why}"
+    how_long = f" for {words.span(gone)}" if gone >= 1000 else ""
+    return Event.DATA_MISSING, f"decision data is missing{how_long}: {why}"
 
 
 def _follow_the_registry(tick: Tick) -> None:
@@ -194,6 +207,10 @@ def _follow_the_registry(tick: Tick) -> None:
         return
     last = next((end for end in reversed(state.ended) if end.version == candidate), None)
     if last is not None and last.event in _SETTLED:
+        if state.phase not in TERMINAL:
+            how = last.event.value.replace("_", " ")
+            what = f"points to version {candidate.label} again, which ended before ({how})"
+            tick.end(Event.WITHDRAWN, f"withdrawn: {tick.terms.variant} {what}")
         return
     tick.open(Event.OPENED, candidate, _newcomer(tick, candidate), actor=seen.author)
 
@@ -280,6 +297,8 @@ def _now(state: State, found: tuple[Hold, ...], halted: str) -> str:
 
 def _waits(state: State, found: tuple[Hold, ...]) -> str:
     texts = "; ".join(hold.text for hold in found)
+    if state.phase is Phase.PROMOTING:
+        return f"promoting version {state.target.label}, waits for {texts}"
     where = words.step(state.course, state.position)
     return f"{state.phase.value} at {words.percent(state.weight)}, {where}, waits for {texts}"
 

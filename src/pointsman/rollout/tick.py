@@ -103,14 +103,7 @@ class Tick:
             self.fire(event, what, actor=actor, weight=one.weight, **fresh)
             self.publish(one.weight)
             return
-        # Time and minima of the step after a weight count from when that weight was live.
-        after_weight = self.state.position >= 0 and isinstance(
-            self.state.course[self.state.position], SetWeight
-        )
-        if after_weight and self.state.live_ms is not None:
-            fresh |= {"entered_ms": self.state.live_ms, "baseline": Counts()}
-        else:
-            fresh |= {"entered_ms": self.now_ms, "baseline": self._counted()}
+        fresh |= {"entered_ms": self.now_ms, "baseline": self._counted()}
         self.fire(event, what, actor=actor, **fresh)
 
     def end(self, event: Event, what: str, *, actor: str = "", pin: Version | None = None) -> None:
