@@ -58,6 +58,19 @@ def test_pipelined_requests_are_answered_in_order(worker, kit):
     )
 
 
+def test_thousands_of_refusals_may_wait_behind_a_request(worker, kit):
+    """They are answered one after the other, however deep the queue."""
+    bad = kit.request("POST", PATH, b"{")
+    with worker.connect() as connection:
+        threading.Thread(
+            target=connection.sendall, args=(predict(kit) + bad * 4000 + predict(kit),)
+        ).start()
+        stream = connection.makefile("rb")
+        statuses = [kit.read_answer(stream)[0] for _ in range(4002)]
+
+    assert statuses == [200, *[400] * 4000, 200]
+
+
 def test_good_requests_before_garbage_are_answered(worker, kit):
     """A refusal takes its turn behind what came before it on the connection."""
     with worker.connect() as connection:

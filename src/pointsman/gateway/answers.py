@@ -26,9 +26,8 @@ STATUS_LINES: Final = {code: line.decode() for code, line in STATUS_LINE.items()
 
 
 def answer(status: int, head: str, body: bytes) -> bytes:
-    """A whole answer. head: header lines, each ended by CRLF, latin-1."""
-    text = f"{STATUS_LINES[status]}{head}content-length: {len(body)}\r\n\r\n"
-    return text.encode("latin-1") + body
+    """A whole answer. head: header lines, each ended by CRLF, ASCII."""
+    return f"{STATUS_LINES[status]}{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
 def refusal(

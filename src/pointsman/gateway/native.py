@@ -183,9 +183,9 @@ def encode_predict(job: Job) -> tuple[str, bytes]:
     rows = job.rows
     if not job.many:
         row = rows[0]
-        text = _row(job.served, row)
-        body = text.encode() if job.logged and not job.request_id else _amended(job, text)
-        return _head(job, row), body
+        if job.logged and not job.request_id:
+            return _head(job, row), _row(job.served, row).encode()
+        return _head(job, row), _amended(job, _row(job.served, row))
     inner = ",".join([_row(job.served, row) for row in rows])
     text = f'{{"decision_id":"{job.id}","predictions":[{inner}]}}'
     body = text.encode() if job.logged and not job.request_id else _amended(job, text)

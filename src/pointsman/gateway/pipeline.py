@@ -161,8 +161,16 @@ class Pipeline:
             return
         member.counters.batch.observe(len(rows))
         member.counters.duration.observe((time.perf_counter_ns() - started) // 1000)
+        choose = member.chooser.choose
+        done = self._done
         for row, probabilities in zip(rows, scores.tolist(), strict=True):
-            self._settle(row, probabilities)
+            # As `_settle`, without the calls: this is where every row comes by.
+            row.scores = probabilities
+            row.chosen = choose(probabilities)
+            job = row.job
+            job.waiting -= 1
+            if job.waiting <= 0:
+                done.append(job)
 
     def _call(self, member: Member, rows: list[Row]) -> None:
         """Asks the model runner, in one call for all rows with about the same deadline."""

@@ -69,8 +69,11 @@ class FastLane(HttpToolsProtocol):
         self._armed: Phase | None = None
         self._head_bytes = 0
         self._chunk = 0
+        self._begun = 0
         self._dead = False
         self._draining = False
+        self._advancing = False
+        self._upgrading = False
         self._stalled_since = 0.0
 
     # Connection
@@ -106,6 +109,8 @@ class FastLane(HttpToolsProtocol):
         if self._dead:
             return
         self._chunk = len(data)
+        self._begun = 0
+        resting = self.phase is Phase.IDLE
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -120,7 +125,9 @@ class FastLane(HttpToolsProtocol):
         if phase is Phase.BUSY or self._dead:
             return
         if phase is Phase.HEAD:
-            self._head_bytes += len(data)
+            # Where a head began in the middle of these bytes, its share of them is not known.
+            if self._begun == 0 or (self._begun == 1 and resting):
+                self._head_bytes += len(data)
             if self._head_bytes > self.edge.limits.head_bytes:
                 self._refuse_connection(431, self.edge.head_too_large)
                 return
@@ -157,12 +164,15 @@ class FastLane(HttpToolsProtocol):
         self.phase = Phase.HEAD
         self._armed = None
         self._head_bytes = 0
+        self._begun += 1
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self._dead or self.parser.should_upgrade():
+        parser = self.parser
+        self._upgrading = parser.should_upgrade()
+        if self._dead or self._upgrading:
             return
         self.phase = Phase.BODY
         edge = self.edge
@@ -173,19 +183,19 @@ class FastLane(HttpToolsProtocol):
             self._refuse_connection(431, edge.head_too_large)
             return
         match = edge.table.fast.get(self.url)
-        if match is None or self.parser.get_method() != b"POST":
-            match = edge.match_fast(self.parser.get_method(), self.url)
+        if match is None or parser.get_method() != b"POST":
+            match = edge.match_fast(parser.get_method(), self.url)
         if match is None:
             self._slow_lane(fields)
             return
         exchange = Exchange(self, match, fields)
         previous = self.cycle
         self.cycle = exchange
-        if self._draining or not self.parser.should_keep_alive():
+        if self._draining or not parser.should_keep_alive():
             exchange.keep_alive = False
         elif b"connection" in fields:
             # Kept alive although of version 1.0: those clients expect to be told so. We close.
-            exchange.keep_alive = self.parser.get_http_version() == "1.1"
+            exchange.keep_alive = parser.get_http_version() == "1.1"
         if previous is None or previous.response_complete:
             exchange.first = True
         else:
@@ -234,7 +244,7 @@ class FastLane(HttpToolsProtocol):
             self._refuse_connection(503, edge.no_room())
 
     def on_message_complete(self) -> None:
-        if self._dead or self.parser.should_upgrade():
+        if self._dead or self._upgrading:
             return
         self.phase = Phase.BUSY
         self._armed = Phase.BUSY
@@ -246,7 +256,7 @@ class FastLane(HttpToolsProtocol):
             return
         exchange.complete = True
         if exchange.first:
-            self._start(exchange)
+            self.edge.accept(exchange)  # never a canned one: those end the reading
 
     # Answers
 
@@ -271,30 +281,48 @@ class FastLane(HttpToolsProtocol):
     def send(self, exchange: Exchange, answer: bytes) -> None:
         """Writes a whole answer and goes on to the connection's next request."""
         exchange.response_complete = True
-        exchange.release()
+        edge = self.edge
+        edge.buffered -= exchange.held
+        exchange.held = 0
         if exchange.disconnected:
             return
-        self.transport.write(answer)
+        transport = self.transport
+        transport.write(answer)
         if not exchange.keep_alive and not exchange.canned:
-            self.transport.close()
-        self.on_response_complete()
+            transport.close()
+        if self.pipeline or self._draining or self.flow.read_paused or self.phase is not Phase.BUSY:
+            self.on_response_complete()
+            return
+        # As below, for the usual connection: nothing waits, nothing was paused.
+        self.server_state.total_requests += 1
+        self.phase = self._armed = Phase.IDLE
+        self.expires = edge.now + edge.limits.idle_s
 
     def on_response_complete(self) -> None:
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
+        if self._advancing or self.transport.is_closing():
             return
-        if self.flow.read_paused:
-            self.flow.resume_reading()
-        if self.pipeline:
+        self.flow.resume_reading()
+        self._advance()
+        if not self.pipeline and self.cycle.response_complete and self.phase is Phase.BUSY:
+            self._rest()
+
+    def _advance(self) -> None:
+        """Starts the connection's next requests, until one has to be waited for.
+
+        A loop, since a request may be refused at once, and thousands may wait.
+        """
+        self._advancing = True
+        while self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
-        elif self.phase is Phase.BUSY:
-            self._rest()
+            if not cycle.response_complete:
+                break
+        self._advancing = False
 
     def _rest(self) -> None:
         self.phase = self._armed = Phase.IDLE
-        edge = self.edge
-        self.expires = edge.now + (GRACE_S if self._draining else edge.limits.idle_s)
+        self.expires = self.edge.now + (GRACE_S if self._draining else self.edge.limits.idle_s)
 
     # Refusals and time
 
