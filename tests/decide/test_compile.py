@@ -82,6 +82,24 @@ def rules(split=None, **changes):
     return [first, second | {"split": split or {"champion": 95, "challenger": 5}} | changes]
 
 
+EMBARGO = {"name": "embargo", "when": "request.amount < 0.0", "use": "champion"}
+
+
+def big(**changes):
+    """The two rules with another first one."""
+    first, second = rules()
+    return [first | changes, second]
+
+
+def context(**changes):
+    """The project's attributes, some of them declared otherwise."""
+    return {
+        "account_id": "string",
+        "amount": "double",
+        "channel": {"type": "string", "default": "web"},
+    } | changes
+
+
 def model(name, version="1"):
     """A resolved variant."""
     return Variant(name, version, f"models:/fraud/{version}", f"digest-{version}", Runtime.ONNX)
@@ -210,15 +228,38 @@ def test_a_weight_change_starts_an_epoch_of_that_rule_only():
         ({"rules": rules(holdout=2)}, {"default"}),
         ({"rules": rules(when="request.amount > 1.0")}, {"default"}),
         ({"decision": {"threshold": 0.7, "deny": ["fraud"]}}, {"big", "default"}),
+        ({"rules": big(when="request.amount > 1.0")}, {"big", "default"}),
+        ({"rules": big(use="rules-only")}, {"big"}),
+        ({"rules": [EMBARGO, *rules()]}, {"big", "default"}),
+        ({"rules": [rules()[0], EMBARGO, rules()[1]]}, {"default"}),
+        ({"rules": [*rules(), EMBARGO]}, set()),
+        ({"rules": rules()[1:]}, {"default"}),
+        ({"context": context(channel={"type": "string", "default": "shop"})}, set()),
+        ({"context": context(amount={"type": "double", "default": 5})}, {"big", "default"}),
+        ({"unit": "channel"}, {"default"}),
+        ({"classes": ["fraud", "legit"]}, {"big", "default"}),
+        ({"classes": ["legit", "fraud", "unsure"]}, {"big", "default"}),
     ],
 )
 def test_an_epoch_starts_exactly_where_evidence_may_not_be_pooled(changes, started):
-    """Weights, condition, holdout and the assigned variants' parameters count; the rest does not:
-    not the scale of weights, nor arms of weight 0, shadows, fallbacks or deadlines."""
+    """Whom a rule meets (conditions of rules before it included), weights, unit, holdout, the
+    classes and the assigned variants' parameters count; the rest does not: not the scale of
+    weights, nor arms of weight 0, shadows, fallbacks, deadlines, attributes no condition reads, or
+    what earlier rules do with their own requests."""
     (before, after), _ = published(spec(), spec(**changes))
     old, new = epochs(before), epochs(after)
 
-    assert {name for name in new if new[name] != old[name]} == started
+    assert {name for name in new if name in old and new[name] != old[name]} == started
+
+
+def test_the_order_of_earlier_conditions_makes_no_difference():
+    """A request reaches the last rule only past both of them, whichever comes first."""
+    first, last = rules()
+    (before, after), _ = published(
+        spec(rules=[first, EMBARGO, last]), spec(rules=[EMBARGO, first, last])
+    )
+
+    assert epochs(before)["default"] == epochs(after)["default"]
 
 
 def test_a_new_version_starts_an_epoch_wherever_it_is_assigned():

@@ -4,6 +4,7 @@ The control plane's side of `decide`: it imports the spec, so no gateway imports
 """
 
 import hashlib
+import re
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -19,6 +20,8 @@ from pointsman.spec.canonical import revision
 from pointsman.spec.models import Project, Rule
 
 _FIRST_EPOCH: Final = 1
+_WORD: Final = re.compile(r"\w+")
+"""Every name a condition can read an attribute by is among its words."""
 
 
 class RuleState(msgspec.Struct, frozen=True):
@@ -60,8 +63,8 @@ class ProjectState(msgspec.Struct, frozen=True):
 def compile_project(project: Project, state: ProjectState) -> ProjectTable:
     """The table of this spec in this state: the same bytes for the same arguments, anywhere.
 
-    A rule's epoch goes up if, against the state, its condition, weights, holdout, or the version
-    or parameters of a variant it assigns changed; other rules keep theirs.
+    A rule's epoch goes up if its `fingerprint` differs from the one the state remembers; other
+    rules keep theirs.
     Errors: UNAVAILABLE naming every variant that is not resolved, NOT_AVAILABLE_YET for a rule
     whose action has no engine yet.
     """
@@ -72,7 +75,7 @@ def compile_project(project: Project, state: ProjectState) -> ProjectTable:
     rules = tuple(
         _rule(project, rule, remembered.get(rule.name), holdout_salt) for rule in spec.rules
     )
-    return ProjectTable(
+    fresh = ProjectTable(
         tenant=project.tenant,
         project=project.name,
         revision=revision(project),
@@ -83,14 +86,16 @@ def compile_project(project: Project, state: ProjectState) -> ProjectTable:
         context=spec.attributes,
         features=state.features,
         variants=variants,
-        rules=tuple(
-            _with_epoch(rule, remembered.get(rule.name), fingerprint(rule, variants))
-            for rule in rules
-        ),
+        rules=rules,
         deadline_ms=spec.deadline,
         durability=spec.log.durability,
         on_log_failure=spec.log.on_failure,
     )
+    counted = tuple(
+        _with_epoch(rule, remembered.get(rule.name), fingerprint(fresh, place))
+        for place, rule in enumerate(rules)
+    )
+    return msgspec.structs.replace(fresh, rules=counted)
 
 
 def next_state(state: ProjectState, published: ProjectTable) -> ProjectState:
@@ -99,13 +104,13 @@ def next_state(state: ProjectState, published: ProjectTable) -> ProjectState:
     # A rule that is gone keeps its epoch number, and starts another one when it comes back.
     rules = {name: msgspec.structs.replace(rule, fingerprint="") for name, rule in before.items()}
     holdout_salt = state.holdout_salt
-    for rule in published.rules:
+    for place, rule in enumerate(published.rules):
         last = before.get(rule.name)
         rules[rule.name] = RuleState(
             name=rule.name,
             salt=rule.salt,
             epoch=rule.epoch,
-            fingerprint=fingerprint(rule, published.variants),
+            fingerprint=fingerprint(published, place),
             # A rule that stops splitting may split again: its units then come back.
             allocation=rule.allocation or (last.allocation if last else None),
         )
@@ -138,23 +143,35 @@ def restored(state: ProjectState, earlier: ProjectTable) -> ProjectState:
     )
 
 
-def fingerprint(rule: table.Rule, variants: tuple[Variant, ...]) -> str:
+def fingerprint(project: ProjectTable, place: int) -> str:
     """Equal for two tables' rules exactly if their evidence may be pooled (hex, 32 digits).
 
-    The whole split counts, not only its widths: an undo can give the same weights to other units,
-    and a unit that changed arms belongs to neither.
+    place: of the rule among `project.rules`
+
+    Whom a rule meets counts: its condition, those of the rules before it (in any order: a request
+    reaches it only past all of them), and the attributes they read, defaults included. What a rule
+    before it does with its own requests (variants, weights, holdout) does not. The whole split
+    counts, not only its widths: an undo can give the same weights to other units, and a unit that
+    changed arms belongs to neither. So do the classes and their order, by which answers are read.
     """
+    rule = project.rules[place]
     assigned = set(rule.allocation.arms) if rule.allocation is not None else {rule.use}
     holdout = rule.holdout if rule.allocation is not None else 0
     if holdout:
         assigned.add(CHAMPION)
+    passed = sorted({earlier.when for earlier in project.rules[:place] if earlier.when})
+    read = set(_WORD.findall(" ".join([*passed, rule.when or ""])))
     parts = (
         rule.when,
+        passed,
+        [attribute for attribute in project.context if attribute.name in read],
         rule.use,
         rule.allocation,
         rule.salt,
+        project.unit if rule.allocation is not None else None,
         (holdout, rule.holdout_salt) if holdout else None,
-        sorted((v for v in variants if v.name in assigned), key=lambda v: v.name),
+        (project.classes, project.positive),
+        sorted((v for v in project.variants if v.name in assigned), key=lambda v: v.name),
     )
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
