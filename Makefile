@@ -7,6 +7,9 @@ BIN    := $(VENV)/bin
 # Leave a core to the servers under test; more workers than cores only makes timeouts likelier.
 JOBS   ?= 2
 
+# Compiled bytecode is what makes start-up fast: let Python keep it wherever make starts Python.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo serve test check bench lock docs-check
 
