@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_without_its_registry_everything_else_goes_on(control: ControlProcess) -
 
 
 def test_while_the_database_is_locked_gateways_are_served(control: ControlProcess) -> None:
-    """The manifest comes from memory and blobs from disk; reading goes on; a write waits."""
+    """The manifest comes from memory and blobs from disk; reading goes on."""
     control.apply(project("locked"))
     with locked(control.data):
         started = time.monotonic()
@@ -72,3 +73,23 @@ def test_while_the_database_is_locked_gateways_are_served(control: ControlProces
     assert (table.status_code, blob.status_code, status.status_code) == (200, 200, 200)
     assert took_s < 3.0
     assert after.status_code == 200
+
+
+def test_a_write_to_a_locked_database_hears_so_within_seconds(control: ControlProcess) -> None:
+    """Several at once wait side by side, not one after the other; afterwards all is as before."""
+    for name in ("stuck-a", "stuck-b"):
+        control.apply(project(name))
+    with locked(control.data), ThreadPoolExecutor(2) as pool:
+        started = time.monotonic()
+        kills = pool.map(
+            lambda name: control.call("POST", f"/v1/tenants/default/projects/{name}:kill"),
+            ("stuck-a", "stuck-b"),
+        )
+        answers = [(answer.status_code, answer.json()["title"]) for answer in kills]
+        took_s = time.monotonic() - started
+
+    after = control.call("POST", "/v1/tenants/default/projects/stuck-a:kill")
+
+    assert answers == [(503, "unavailable")] * 2
+    assert 1.0 < took_s < 7.0
+    assert (after.status_code, after.json()["changed"]) == (200, True)

@@ -1,6 +1,7 @@
 """The newest manifest, held in memory for gateways that wait for the next one."""
 
 import asyncio
+import threading
 
 from pointsman.store.published import Published
 
@@ -16,6 +17,7 @@ class Feed:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed = asyncio.Event()
         self._closed = False
+        self._putting = threading.Lock()
 
     @property
     def newest(self) -> Published | None:
@@ -27,9 +29,11 @@ class Feed:
 
     def put(self, published: Published) -> None:
         """Hands out `published` from now on; an older version than the newest is ignored."""
-        if self._newest is None or published.version > self._newest.version:
+        with self._putting:
+            if self._newest is not None and published.version <= self._newest.version:
+                return
             self._newest = published
-            self._wake()
+        self._wake()
 
     def close(self) -> None:
         """Lets everybody who waits go, with what there is."""

@@ -7,11 +7,12 @@ when two connections write or checkpoint at the same time (the WAL-reset bug).
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from pysqlite3 import dbapi2
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.engine import URL
 
 from pointsman.domain.errors import Kind, PointsmanError
@@ -20,8 +21,9 @@ from pointsman.store import migrations
 DATABASE_FILE: Final = "store.db"
 LOCK_FILE: Final = "lock"
 
-BUSY_TIMEOUT_MS: Final = 30_000
-"""Longer than any transaction of ours; a writer that waits this long has met a fault."""
+BUSY_TIMEOUT_MS: Final = 5_000
+"""Longer than any usual transaction of ours. Whoever waits this long hears so, and asks again:
+people at a terminal are better served by an answer than by a longer wait."""
 
 _CACHE_KIB: Final = 65_536
 _BEGIN: Final = "pointsman_begin"
@@ -82,6 +84,7 @@ def open_database(path: Path) -> Engine:
         # Threads of the admin API and the ingester each hold one.
         pool_size=16,
         max_overflow=16,
+        pool_timeout=BUSY_TIMEOUT_MS / 1000,
     )
     event.listen(engine, "connect", _prepare_connection)
     event.listen(engine, "begin", _begin)
@@ -96,6 +99,16 @@ def reader(engine: Engine) -> Engine:
     A write through it may fail with `database is locked`.
     """
     return engine.execution_options(**{_BEGIN: "BEGIN DEFERRED"})
+
+
+def when_full(engine: Engine, tell: Callable[[], None]) -> None:
+    """Calls `tell` whenever anybody's statement or commit meets a full disk, in that thread."""
+
+    def look(context: ExceptionContext) -> None:
+        if "disk is full" in str(context.original_exception):
+            tell()
+
+    event.listen(engine, "handle_error", look)
 
 
 class DataLock:
