@@ -17,6 +17,7 @@ from pointsman.rollout.observation import (
     Health,
     Judgement,
     Observation,
+    Refusal,
     Role,
     Unit,
     Verb,
@@ -120,7 +121,8 @@ class Story:
         return ["ok"]
 
     def _refuse(self, rest, _more):
-        self.seen = replace(self.seen, refusal=rest[0] if rest else "")
+        refusals = tuple(Refusal(self.seen.candidate, why) for why in rest)
+        self.seen = replace(self.seen, refusals=refusals)
         return ["ok"]
 
     def _stop(self, rest, _more):

@@ -209,13 +209,18 @@ def _growth(
             yield Hold(Waiting.FREEZE, f"the end of the freeze ({freeze.text})")
     if seen.stopped:
         yield Hold(Waiting.STOPPED, f"{terms.variant} to be let in again ({seen.stopped})")
-    if seen.refusal:
-        yield Hold(Waiting.GATEWAYS, f"gateways to accept {terms.variant} ({seen.refusal})")
+    refusal = seen.refusal(state.target)
+    if refusal:
+        yield Hold(Waiting.GATEWAYS, f"gateways to accept {terms.variant} ({refusal})")
     yield from _limit(terms, state, following, weight)
     yield from _champion(terms, seen)
     if state.weight > 0:
         yield from _served(state, seen)
         yield from _evidence(terms, state, seen, now_ms)
+    else:
+        # There is no evidence of this attempt yet. Whoever brings harm from another one is in
+        # error, and an attempt must not start into its own rollback.
+        yield from _harm(seen)
     # With all the traffic there is nothing left to compare with, so the last step up is as good
     # as a promotion and asks for the same proof.
     if weight >= ALL:
@@ -246,9 +251,7 @@ def _minima(state: State, seen: Observation, now_ms: int, one: Analyse) -> Itera
 
 def _evidence(terms: Terms, state: State, seen: Observation, now_ms: int) -> Iterator[Hold]:
     """What the evidence says against going on. At least one decision must have been made here."""
-    broken = harm(seen.judgement)
-    if broken:
-        yield Hold(Waiting.HARM, f"harm to be gone: {words.findings(broken)}")
+    yield from _harm(seen)
     why = silent(terms, state, seen, now_ms)
     if not why and not (_is_of(state, seen) and seen.counts.decisions > 0):
         why = f"{terms.variant} has made no decision at this weight"
@@ -257,6 +260,12 @@ def _evidence(terms: Terms, state: State, seen: Observation, now_ms: int) -> Ite
     if seen.judgement is not None and seen.judgement.holds:
         text = words.findings(seen.judgement.findings) or "the evidence is not sound"
         yield Hold(Waiting.SIGNAL, f"a signal to recover: {text}")
+
+
+def _harm(seen: Observation) -> Iterator[Hold]:
+    broken = harm(seen.judgement)
+    if broken:
+        yield Hold(Waiting.HARM, f"harm to be gone: {words.findings(broken)}")
 
 
 def _approval(state: State, position: int, by: str) -> Iterator[Hold]:

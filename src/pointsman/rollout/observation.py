@@ -111,6 +111,13 @@ class Counts(msgspec.Struct, frozen=True):
     last_decision_ms: int | None = None
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """A version that gateways will not serve, and why."""
+
+    version: Version
+    why: str
+
+
 class Command(msgspec.Struct, frozen=True):
     """What a person asked for.
 
@@ -140,7 +147,7 @@ class Observation(msgspec.Struct, frozen=True):
     counts: of `epoch`
     judgement: over epochs after `State.after_epoch`; None where nothing was judged
     champion_health: of `against`, whatever version it has
-    refusal: why gateways refuse to serve the target; empty where they do not
+    refusals: versions of the variant that gateways refuse to serve
     stopped: why gateways send it nothing (kill switch, local guard); empty where they do
     commands: all that may not be done yet, in any order
     """
@@ -153,7 +160,11 @@ class Observation(msgspec.Struct, frozen=True):
     counts: Counts = Counts()
     judgement: Judgement | None = None
     champion_health: Health = Health.HEALTHY
-    refusal: str = ""
+    refusals: tuple[Refusal, ...] = ()
     stopped: str = ""
     commands: tuple[Command, ...] = ()
     author: str = ""
+
+    def refusal(self, version: Version) -> str:
+        """Why gateways refuse a version; empty where they do not."""
+        return next((found.why for found in self.refusals if found.version == version), "")

@@ -14,7 +14,7 @@ from typing import Final, assert_never
 
 from pointsman.rollout import words
 from pointsman.rollout.commands import obey, refuse_without_rollout
-from pointsman.rollout.holds import ASKS_PEOPLE, Hold, harm, holds, silent
+from pointsman.rollout.holds import ASKS_PEOPLE, QUIET_MS, Hold, harm, holds, silent
 from pointsman.rollout.machine import TERMINAL, Event, Phase
 from pointsman.rollout.observation import Counts, Health, Observation, Version
 from pointsman.rollout.plan import Effect, Notify, Plan, Publish, Record, SetAlias
@@ -58,7 +58,8 @@ def reconcile(terms: Terms, state: State | None, seen: Observation, now_ms: int)
             obey(tick, command)
             done = command.seq
     halted = _protect(tick)
-    _follow_the_registry(tick)
+    if _follow_the_registry(tick):
+        halted = _protect(tick)
     _progress(tick, halted)
     return _plan(tick, state, halted)
 
@@ -106,7 +107,6 @@ def _look(tick: Tick) -> None:
     state, seen, now_ms = tick.state, tick.seen, tick.now_ms
     if state.phase in TERMINAL or state.phase is Phase.PENDING:
         return
-    tick.learn(seen.judgement)
     if state.phase not in _EXPOSED or state.weight == 0:
         tick.note(silent_since_ms=None)
         return
@@ -125,11 +125,16 @@ def _look(tick: Tick) -> None:
             live_ms=now_ms,
             baseline=Counts(),
         )
-    why = silent(tick.terms, tick.state, seen, now_ms)
+    if tick.state.live_ms is not None:
+        tick.learn(seen.judgement)
+    # What was published just now cannot have been judged yet.
+    settled = now_ms - tick.state.published_ms >= QUIET_MS
+    missing = settled and bool(silent(tick.terms, tick.state, seen, now_ms))
     since = tick.state.silent_since_ms
-    if why and since is None:
+    if missing and since is None:
+        # Not from when the data ended: a controller that was away must first get to see it.
         tick.note(silent_since_ms=now_ms)
-    elif not why and since is not None:
+    elif not missing and since is not None:
         tick.note(silent_since_ms=None)
 
 
@@ -151,9 +156,9 @@ def _protect(tick: Tick) -> str:
         return ""
     back = state.champion if state.phase is Phase.PROMOTING else None
     newcomer = words.version(tick.terms.variant, state.target)
-    if seen.refusal:
-        what = f"gateways refuse {newcomer}: {seen.refusal}"
-        tick.end(Event.UNSERVABLE, what, pin=back)
+    refusal = seen.refusal(state.target)
+    if refusal:
+        tick.end(Event.UNSERVABLE, f"gateways refuse {newcomer}: {refusal}", pin=back)
         return ""
     if seen.stopped and state.weight > 0:
         what = f"{_from(state)}: {newcomer} was stopped: {seen.stopped}"
@@ -191,28 +196,32 @@ def _breach(tick: Tick) -> tuple[Event | None, str]:
     return Event.DATA_MISSING, f"decision data is missing{how_long}: {why}"
 
 
-def _follow_the_registry(tick: Tick) -> None:
-    """Another version to roll out: from the beginning. A person's pause outranks an alias."""
+def _follow_the_registry(tick: Tick) -> bool:
+    """Another version to roll out: from the beginning. A person's pause outranks an alias.
+
+    Returns: whether another attempt was opened.
+    """
     state, seen = tick.state, tick.seen
     candidate = seen.candidate
     if candidate is None or state.phase in {Phase.PAUSED, Phase.PROMOTING}:
-        return
+        return False
     if candidate == seen.champion:
         if state.phase not in TERMINAL:
             label = seen.champion.label
             what = f"{tick.terms.variant} points to version {label} again, the {tick.terms.against}"
             tick.end(Event.WITHDRAWN, f"withdrawn: {what}'s own")
-        return
+        return False
     if state.phase not in TERMINAL and candidate == state.target:
-        return
+        return False
     last = next((end for end in reversed(state.ended) if end.version == candidate), None)
     if last is not None and last.event in _SETTLED:
         if state.phase not in TERMINAL:
             how = last.event.value.replace("_", " ")
             what = f"points to version {candidate.label} again, which ended before ({how})"
             tick.end(Event.WITHDRAWN, f"withdrawn: {tick.terms.variant} {what}")
-        return
+        return False
     tick.open(Event.OPENED, candidate, _newcomer(tick, candidate), actor=seen.author)
+    return True
 
 
 def _progress(tick: Tick, halted: str) -> None:
