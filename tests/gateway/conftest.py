@@ -264,9 +264,12 @@ class World:
         self.controller = ScriptedController(self.blobs)
         return self.controller
 
-    def worker(self, slot=0, *, wait=True, port=0, **settings):
-        """A running worker. settings: of WorkerSettings, `limits` as a dict."""
-        worker = WorkerProcess(self, slot, port, settings)
+    def worker(self, slot=0, *, wait=True, listener=None, **settings):
+        """A running worker. settings: of WorkerSettings, `limits` as a dict.
+
+        listener: the socket it shares with other workers; one of its own without
+        """
+        worker = WorkerProcess(self, slot, listener or listening(), settings)
         self.workers.append(worker)
         if wait:
             worker.wait_ready()
@@ -280,17 +283,13 @@ class World:
 
 
 class WorkerProcess:
-    def __init__(self, world, slot, port, settings):
+    def __init__(self, world, slot, listener, settings):
         self.world = world
         self.slot = slot
-        self.listener = socket.socket()
-        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.listener.bind(("127.0.0.1", port))
-        self.listener.listen(512)
-        self.port = self.listener.getsockname()[1]
+        self.port = listener.getsockname()[1]
         given = {
             "slot": slot,
-            "fd": self.listener.fileno(),
+            "fd": listener.fileno(),
             "data_dir": str(world.data),
             "die_with_parent": False,
             "poll_wait_s": 2.0,
@@ -305,21 +304,25 @@ class WorkerProcess:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pointsman.gateway.worker"],
                 env={**os.environ, "POINTSMAN_WORKER": json.dumps(given)},
-                pass_fds=[self.listener.fileno()],
+                pass_fds=[listener.fileno()],
                 stdout=log,
                 stderr=log,
             )
-        self.listener.close()
+        # Kept open here where the test shares it, closed with the last reference where it does not.
 
     def wait_ready(self, timeout_s=20.0):
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             assert self.process.poll() is None, self.said()
             with contextlib.suppress(OSError):
-                if self.get("/v2/health/ready")[0] == 200:
+                # Others may answer on a shared socket: the report says that this one is there.
+                if self.report()["pid"] == self.process.pid and self._ready():
                     return self
             time.sleep(0.02)
         raise AssertionError(f"not ready: {self.said()}")
+
+    def _ready(self):
+        return self.get("/v2/health/ready")[0] == 200
 
     def said(self):
         return self.output.read_text()
@@ -371,6 +374,13 @@ class WorkerProcess:
     def records(self):
         """Every record of this slot's journal, in order."""
         return journal(self.world.data / "journal" / f"worker-{self.slot}")
+
+
+def listening():
+    made = socket.socket()
+    made.bind(("127.0.0.1", 0))
+    made.listen(512)
+    return made
 
 
 def journal(directory: Path) -> list[Record]:
@@ -445,6 +455,7 @@ def kit():
 
 
 class Kit:
+    listening = staticmethod(listening)
     request = staticmethod(request)
     read_answer = staticmethod(read_answer)
     rule = staticmethod(rule)

@@ -245,6 +245,31 @@ def test_bodies_that_wait_are_bounded_together(world, kit):
     assert worker.predict([kit.row] * 9_000)[0] == 200
 
 
+def test_workers_share_connections_evenly(world, kit):
+    """A burst of long-lived connections does not end up with whoever wakes first; and when one
+    worker dies the others take what comes."""
+    world.publish([world.project({"champion": "legit"})])
+    listener = kit.listening()
+    workers = [world.worker(slot, listener=listener) for slot in range(3)]
+    time.sleep(0.2)
+    held = [workers[0].connect() for _ in range(30)]
+    until = time.monotonic() + 10
+    while sum(shares := _shares(workers[0])) < 31 and time.monotonic() < until:
+        time.sleep(0.2)
+    workers[1].kill()
+    later = [workers[0].predict()[0] for _ in range(20)]
+
+    assert max(shares) - min(shares) <= 2
+    assert later == [200] * 20
+    for connection in held:
+        connection.close()
+
+
+def _shares(worker):
+    metrics = worker.metrics()
+    return [metrics[f'pointsman_connections{{worker="{slot}"}}'] for slot in range(3)]
+
+
 def test_a_client_that_leaves_harms_nobody(worker, kit):
     """Requests whose client is gone are answered to nobody; others are."""
     for _ in range(30):

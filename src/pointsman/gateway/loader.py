@@ -49,8 +49,8 @@ class Loader:
         """The project, and the names of native variants that are not warm yet.
 
         row: its blobs must be in the store
-        allow_cold: accept native variants the model runner has not loaded (start from the last
-            known good, with the runner still starting): their fallbacks answer meanwhile
+        allow_cold: do not wait for the model runner to load native variants (start from the last
+            known good, with the runner starting as well): their fallbacks answer meanwhile
         Raises PointsmanError with everything that is wrong.
         """
         blob = await asyncio.to_thread(self.blobs.read, row.digest)
@@ -66,13 +66,14 @@ class Loader:
                     scores[variant.name] = await asyncio.to_thread(self._model, variant, table)
                 elif variant.runtime is Runtime.NATIVE:
                     picks[variant.name] = await asyncio.to_thread(self._pick, variant, table)
-                    await self.warm(variant)
+                    if allow_cold:
+                        # Warmed later: a restarted worker must not wait for the seconds that a
+                        # starting runner needs to load what it holds.
+                        cold.append(variant.name)
+                    else:
+                        await self.warm(variant)
             except PointsmanError as error:
-                if allow_cold and variant.name in picks:
-                    cold.append(variant.name)
-                else:
-                    path = f"variants.{variant.name}"
-                    found.append(Violation(path, error.message, error.hint))
+                found.append(Violation(f"variants.{variant.name}", error.message, error.hint))
         if found:
             raise PointsmanError(
                 Kind.UNAVAILABLE,

@@ -92,10 +92,12 @@ class TableFeed:
         try:
             manifest = read_manifest(path.read_bytes())
         except FileNotFoundError:
+            self._tell()
             return
         except (PointsmanError, OSError) as error:
             self._problem = f"the last known good table was not used: {error}"
             _logger.error("%s", self._problem)
+            self._tell()
             return
         await self._apply(manifest, allow_cold=True)
 

@@ -14,8 +14,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final, cast
 
 import uvicorn
 import uvloop
@@ -29,6 +29,7 @@ from pointsman.gateway.counters import Counters
 from pointsman.gateway.edge import Edge
 from pointsman.gateway.feedback import Feedback
 from pointsman.gateway.intake import Intake
+from pointsman.gateway.listener import Listener, Loads
 from pointsman.gateway.loader import Loader
 from pointsman.gateway.log import Log
 from pointsman.gateway.overrides import Switch
@@ -54,7 +55,28 @@ _SECOND_TICKS: Final = 10
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server; signals are the worker's."""
+    """uvicorn's server; signals are the worker's, and accepting is shared with other workers."""
+
+    def __init__(self, config: uvicorn.Config, loads: Loads) -> None:
+        super().__init__(config)
+        self.loads = loads
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        assert sockets is not None  # inherited from the parent
+        loop = asyncio.get_running_loop()
+        make_protocol = functools.partial(
+            cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class),
+            config=self.config,
+            server_state=self.server_state,
+            app_state={},
+            _loop=loop,
+        )
+        connections = self.server_state.connections
+        self.servers = [
+            Listener(listener, make_protocol, self.loads, lambda: len(connections))  # type: ignore[misc] # it closes and waits as a server does
+            for listener in sockets
+        ]
+        self.started = True
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -97,9 +119,9 @@ class Worker:
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                backlog=1024,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-            )
+            ),
+            Loads(directory / "loads", settings.slot),
         )
 
     async def run(self) -> int:
@@ -176,6 +198,8 @@ class Worker:
         for connection in list(connections):
             if isinstance(connection, FastLane):
                 connection.sweep(now)
+        if not self.edge.draining:
+            self.server.loads.tell(len(connections))
         if tick % _OVERRIDE_TICKS == 0:
             self.log.check()
             self.feed.check_overrides(self._switched)
@@ -234,9 +258,6 @@ def main() -> None:
     logging.getLogger().setLevel(settings.log_level.upper())
     if settings.die_with_parent:
         die_with_parent()
-    # Several workers share one listening socket: take one connection at a time, so that a burst
-    # does not end up with whoever wakes first.
-    os.environ.setdefault("UV_TCP_SINGLE_ACCEPT", "1")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(_run(settings))
     sys.exit(code)
