@@ -183,7 +183,7 @@ def _days(path: str, freeze: later.Freeze) -> Iterator[Violation]:
         yield Violation(f"{path}.to", message, "both days are part of the freeze")
     try:
         ZoneInfo(freeze.zone)
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):
         hint = "use a name of the tz database, such as Europe/Berlin"
         yield Violation(f"{path}.zone", f"there is no time zone '{freeze.zone}'", hint)
 
