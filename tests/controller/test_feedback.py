@@ -5,7 +5,7 @@ import time
 import msgspec
 import pytest
 
-from control_process import ControlProcess
+from control_process import ControlProcess, project
 from pointsman.domain.records import DecisionRecord, OutcomeRecord
 from pointsman.journal.codec import encode_record
 from pointsman.journal.writer import Limits, SegmentWriter
@@ -103,3 +103,16 @@ def test_an_explanation_shows_the_owners_feedback_only(told: ControlProcess) -> 
 
     assert [piece["id"] for piece in found["outcomes"]] == ["own"]
     assert told.call("GET", "/v1/decisions/known", token=_token(told, "rivals")).status_code == 404
+
+
+def test_a_decision_of_an_unknown_table_is_told_by_status_and_doctor(told: ControlProcess) -> None:
+    """It enters no evidence, so whoever looks at figures has to know."""
+    told.apply(project("bystander"))
+    status = told.call("GET", "/v1/tenants/default/projects/bystander/status").json()
+    checks = {check["name"]: check for check in told.call("GET", "/v1/doctor").json()["checks"]}
+
+    assert status["troubles"][0].startswith("1 decisions were made by tables")
+    assert checks["journal"]["state"] == "warning"
+    assert "enter no evidence" in checks["journal"]["detail"]
+    assert "reserve held" in checks["disk"]["detail"]
+    assert "kind=unconfigured" in told.said()

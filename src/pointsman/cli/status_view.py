@@ -12,6 +12,8 @@ def show_status(found: dict[str, Any]) -> None:
     say(f"{found['project']}   {found['phase']}   revision {found['number']}")
     say(f"  {found['sentence']}")
     say(f"  changed {when(found['changed_ms'])} by {found['actor']}")
+    for trouble in found["troubles"]:
+        say(f"  WARNING {trouble}")
     for switch in found["kill_switches"]:
         reason = f": {switch['reason']}" if switch["reason"] else ""
         where = " (on this machine's gateway)" if switch["where"] == "gateway" else ""

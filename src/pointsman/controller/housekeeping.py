@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 from sqlalchemy import Connection, Engine
 
 from pointsman.journal import recovery, segment
@@ -16,6 +17,7 @@ from pointsman.journal.reader import streams
 from pointsman.store import journal_state, retention
 from pointsman.store.database import reader
 
+_log = structlog.get_logger(__name__)
 DAY_MS: Final = 86_400_000
 EVIDENCE_MS: Final = 400 * DAY_MS
 """Cells, gauges, traffic and exposures are small, and a year must be comparable to the last one."""
@@ -53,6 +55,9 @@ class Ballast:
         self._path = path
         self._size = size
         self._disk = disk
+
+    def __str__(self) -> str:
+        return str(self._path)
 
     @property
     def held(self) -> bool:
@@ -121,6 +126,11 @@ class Housekeeping:
         self._now_ms = now_ms
         self.ballast = Ballast(data / "ballast")
         self._evidence_swept_ms = 0
+        self._full = False
+
+    def relieve(self) -> None:
+        """The next sweep makes room, whatever the disk says is free: somebody met a full one."""
+        self._full = True
 
     def sweep(self) -> Swept:
         """What went. Takes a second or so at most; call it again at once while there is more.
@@ -128,13 +138,17 @@ class Housekeeping:
         Raises what the disk or the database raises; what went until then is gone.
         """
         swept = Swept()
-        short = self.ballast.low
-        if short:
+        short = self.ballast.low or self._full
+        self._full = False
+        if short and self.ballast.held:
             self.ballast.release()
+            _log.warning("the disk is full: its reserve is given up", reserve=str(self.ballast))
         swept.segments = self._sweep_segments(short=short)
         self._sweep_rows(swept)
         if not short:
             self.ballast.hold()
+        if swept.decisions or swept.orphans or swept.evidence or swept.segments:
+            _log.info("deleted what was kept for long enough", **msgspec.structs.asdict(swept))
         return swept
 
     def _sweep_rows(self, swept: Swept) -> None:

@@ -165,9 +165,14 @@ class Ingester:
         readings: dict[str, Reading] = {}
         share = TICK_BYTES // max(len(names), 1)
         for name in names:
+            tail = self._tails[name]
+            before = tail.position
             try:
-                reading = self._tails[name].read(share)
+                reading = tail.read(share)
             except (OSError, ValueError) as error:
+                # What it read before it failed is not in our hands: all of it again, opened anew.
+                tail.seek(before)
+                tail.close()
                 tick.unreadable[name] = f"{type(error).__name__}: {error}"
                 continue
             if reading.after != reading.before or reading.faults:
@@ -228,7 +233,7 @@ class Ingester:
                 self._take_in_items(connection, items, tick)
         except _UNUSABLE as error:
             if isinstance(error, OperationalError):
-                raise
+                raise _cause(error) from None
             self._forget()
             for field in Tick.__struct_fields__:
                 setattr(tick, field, getattr(before, field))
@@ -276,6 +281,15 @@ class Ingester:
         """Drops what was remembered from a transaction that did not commit."""
         self._slices = None
         self._exposures = Exposures()
+
+
+def _cause(error: OperationalError) -> OperationalError:
+    """What went wrong first. A full disk ends the whole transaction, so that giving up the
+    savepoint fails too, with words that nobody would understand."""
+    first, at = error, error.__context__
+    while at is not None:
+        first, at = at if isinstance(at, OperationalError) else first, at.__context__
+    return first
 
 
 def _position(ingested: Ingested | None) -> Position:

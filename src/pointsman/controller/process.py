@@ -59,6 +59,8 @@ class Loop:
                 failures += 1
                 self.failing = f"{type(error).__name__}: {error}"
                 _log.exception("background work failed", work=self.name, failures=failures)
+                # What failed must not call for itself again at once.
+                self._wake.clear()
             self.turns += 1
             pause_s = min(_MOST_WAIT_S, self._every_s * 2 ** min(failures, 8))
             self._wake.wait(max(0.0, pause_s - (time.monotonic() - started)))

@@ -1,6 +1,6 @@
 """How a project stands: what should be beside what is, and how each variant does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,15 +24,24 @@ Shown = dict[str, Any]
 
 
 class Statuses:
-    """Answers `status`, `list` and `history`. Blocking."""
+    """Answers `status`, `list` and `history`. Blocking.
+
+    troubles: what concerns whoever looks at any project, in sentences
+    """
 
     def __init__(
-        self, ledger: Ledger, projects: Projects, workers: RollCall, blobs: BlobStore
+        self,
+        ledger: Ledger,
+        projects: Projects,
+        workers: RollCall,
+        blobs: BlobStore,
+        troubles: Callable[[], list[str]],
     ) -> None:
         self._ledger = ledger
         self._projects = projects
         self._workers = workers
         self._blobs = blobs
+        self._troubles = troubles
 
     def status(self, name: str, since_ms: int = 0) -> Shown:
         """Everything about one project. since_ms: figures from that hour on, 0 = all there is"""
@@ -63,6 +72,7 @@ class Statuses:
                 "digest": revision.table_digest,
                 "workers": loaded,
             },
+            "troubles": self._troubles(),
             "kill_switches": shown,
             "proposals": [msgspec.to_builtins(found) for found in proposed],
             "rules": [rule_shares(rule, lines) for rule in table.rules],

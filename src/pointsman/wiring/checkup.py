@@ -6,11 +6,14 @@ import shutil
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, text
 
+from pointsman.controller.housekeeping import Ballast
+from pointsman.controller.intake import Intake
 from pointsman.controller.process import Loop
 from pointsman.controller.rollcall import RollCall
 from pointsman.controller.system_routes import Check, Probe
@@ -23,18 +26,27 @@ from pointsman.wiring.settings import Settings
 _LOW_BYTES: Final = 1 << 30
 _LAG_BYTES: Final = 64 << 20
 _REGISTRY_S: Final = 3.0
+_MOST_FAULTS: Final = 100
+
+
+class Background(NamedTuple):
+    """What works by itself, and what it keeps for a full disk."""
+
+    loops: Sequence[Loop]
+    intake: Intake
+    ballast: Ballast
 
 
 class Checkup:
     """Looks at everything this controller depends on. Blocking."""
 
     def __init__(
-        self, wanted: Settings, engine: Engine, workers: RollCall, loops: Sequence[Loop]
+        self, wanted: Settings, engine: Engine, workers: RollCall, background: Background
     ) -> None:
         self._wanted = wanted
         self._reader = reader(engine)
         self._workers = workers
-        self._loops = loops
+        self._loops, self._intake, self._ballast = background
 
     def facts(self) -> dict[str, Any]:
         """Where everything is, and in which version."""
@@ -77,25 +89,34 @@ class Checkup:
     def _disk(self) -> Check:
         free = shutil.disk_usage(self._wanted.data).free
         low = free < _LOW_BYTES
+        reserve = "reserve held" if self._ballast.held else "no reserve held"
         return Check(
             "disk",
             "warning" if low else "ok",
-            f"{free / 1e9:.1f} GB free below {self._wanted.data}",
+            f"{free / 1e9:.1f} GB free below {self._wanted.data}; {reserve}",
             "make room: without it nothing can be recorded" if low else "",
         )
 
     def _journal(self) -> Check:
         lag = self._lag()
+        troubles = self._intake.troubles
         with self._reader.connect() as connection:
-            faults = journal_state.list_faults(connection, 1)
+            faults = journal_state.list_faults(connection, _MOST_FAULTS)
+        said = [f"{stream}: {why}" for stream, why in troubles.unreadable.items()]
+        if said:
+            hint = "nothing of it is taken in; check the disk and who may read it"
+            return Check("journal", "failed", "; ".join(said), hint)
         if faults:
-            first = faults[0]
-            return Check(
-                "journal",
-                "warning",
-                f"{first.stream}/{file_name(first.segment)}:{first.start}: {first.kind}",
-                "`pointsman verify` lists what is damaged; the rest is taken in",
-            )
+            last = faults[0]
+            many = f"{len(faults)}{'+' if len(faults) == _MOST_FAULTS else ''}"
+            said = [
+                f"{many} faults, the last at {last.stream}/{file_name(last.segment)}:"
+                f"{last.start}: {last.kind} {last.note}".rstrip()
+            ]
+        said += msgspec.structs.replace(troubles, faults=0).sentences()
+        if said:
+            hint = "`pointsman verify` lists what is damaged; everything else is taken in"
+            return Check("journal", "warning", "; ".join(said), hint)
         behind = lag > _LAG_BYTES
         hint = "the ingester does not keep up; see the controller's log" if behind else ""
         return Check("journal", "warning" if behind else "ok", f"{lag} bytes behind", hint)

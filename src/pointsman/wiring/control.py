@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from sqlalchemy import Connection, Engine
@@ -20,6 +21,7 @@ from pointsman.controller.feed import Feed
 from pointsman.controller.gateway_routes import GatewayRoutes
 from pointsman.controller.housekeeping import Housekeeping, SegmentRetention
 from pointsman.controller.ingest import Ingester
+from pointsman.controller.intake import Intake
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.overview_routes import OverviewRoutes
 from pointsman.controller.permissions import Authenticator
@@ -35,10 +37,10 @@ from pointsman.runtime.blobs import BlobStore
 from pointsman.store import access, published
 from pointsman.store.access import Role, Token
 from pointsman.store.audit import Entry
-from pointsman.store.database import DATABASE_FILE, DataLock, open_database
+from pointsman.store.database import DATABASE_FILE, DataLock, open_database, when_full
 from pointsman.supervisor import GIVE_UP
 from pointsman.wiring import logs, settings, sources
-from pointsman.wiring.checkup import Checkup
+from pointsman.wiring.checkup import Background, Checkup
 from pointsman.wiring.handover import Handover, Ready, say_ready, taken_over
 from pointsman.wiring.settings import Settings
 
@@ -89,16 +91,17 @@ def _graph(
     switches = Switches(ledger, projects)
     workers = RollCall(wanted.data / "gateway" / "workers")
     journal = wanted.data / "journal"
-    ingester = Ingester(journal, engine, Catalog(ledger, blobs))
+    intake = Intake(Ingester(journal, engine, Catalog(ledger, blobs)))
     keeper = Housekeeping(wanted.data, engine, lambda: retentions(ledger), SegmentRetention())
-    ingesting = Loop("ingest", lambda: ingester.tick().more, INGEST_S)
+    ingesting = Loop("ingest", intake.turn, INGEST_S)
     keeping = Loop("housekeeping", lambda: keeper.sweep().more, KEEP_S)
     watching = Loop("registries", lambda: _look(arrivals, aliases), wanted.poll_s)
     following = Loop("following", aliases.follow, FOLLOW_S)
     loops = [ingesting, watching, following, keeping]
-    statuses = Statuses(ledger, projects, workers, blobs)
+    when_full(engine, lambda: _make_room(keeper, keeping))
+    statuses = Statuses(ledger, projects, workers, blobs, lambda: _troubles(intake, loops))
     explanations = Explanations(ledger, blobs)
-    checkup = Checkup(wanted, engine, workers, loops)
+    checkup = Checkup(wanted, engine, workers, Background(loops, intake, keeper.ballast))
     routes = [
         *ProjectRoutes(projects, switches, aliases, workers).routes(),
         *OverviewRoutes(statuses, explanations, projects).routes(),
@@ -143,6 +146,19 @@ def _first_start(ledger: Ledger, handover: Handover) -> bool:
     else:
         ledger.resume(known)
     return locked and bool(handover.admin_id)
+
+
+def _make_room(keeper: Housekeeping, keeping: Loop) -> None:
+    """Somebody met a full disk: housekeeping gives up its reserve at once."""
+    keeper.relieve()
+    keeping.nudge()
+
+
+def _troubles(intake: Intake, loops: Sequence[Loop]) -> list[str]:
+    """What whoever looks at any project should know of this controller."""
+    failing = ", ".join(loop.name for loop in loops if loop.failing)
+    said = [f"background work fails: {failing}; see `pointsman doctor`"] if failing else []
+    return said + intake.troubles.sentences()
 
 
 def _look(arrivals: Arrivals, aliases: Aliases) -> bool:
