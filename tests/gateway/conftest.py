@@ -264,12 +264,13 @@ class World:
         self.controller = ScriptedController(self.blobs)
         return self.controller
 
-    def worker(self, slot=0, *, wait=True, listener=None, **settings):
+    def worker(self, slot=0, *, wait=True, listener=None, disk="", **settings):
         """A running worker. settings: of WorkerSettings, `limits` as a dict.
 
         listener: the socket it shares with other workers; one of its own without
+        disk: Python run before the worker, to make the disk it writes to fail
         """
-        worker = WorkerProcess(self, slot, listener or listening(), settings)
+        worker = WorkerProcess(self, slot, listener or listening(), disk, settings)
         self.workers.append(worker)
         if wait:
             worker.wait_ready()
@@ -283,7 +284,7 @@ class World:
 
 
 class WorkerProcess:
-    def __init__(self, world, slot, listener, settings):
+    def __init__(self, world, slot, listener, disk, settings):
         self.world = world
         self.slot = slot
         self.port = listener.getsockname()[1]
@@ -302,7 +303,11 @@ class WorkerProcess:
         self.output = world.root / f"worker-{slot}-{time.monotonic_ns()}.log"
         with self.output.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "pointsman.gateway.worker"],
+                [
+                    sys.executable,
+                    "-c",
+                    f"{disk}\nfrom pointsman.gateway.worker import main; main()",
+                ],
                 env={**os.environ, "POINTSMAN_WORKER": json.dumps(given)},
                 pass_fds=[listener.fileno()],
                 stdout=log,

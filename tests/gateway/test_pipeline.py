@@ -367,6 +367,34 @@ def test_a_full_disk_stops_experiments_not_service(world, kit, on_failure, durab
     assert len(decisions(worker)) == 20
 
 
+BROKEN_DISK = """
+import errno
+from pointsman.journal.disk import Disk
+
+def fail(*_):
+    raise OSError(errno.EIO, "Input/output error")
+
+Disk.{call} = fail
+"""
+
+
+@pytest.mark.parametrize(("call", "durability"), [("sync", "durable"), ("sync", "os")])
+def test_a_broken_disk_ends_the_worker(world, kit, call, durability):
+    """Nothing more is acknowledged, no sync is tried again, and a successor recovers."""
+    world.publish([world.project({"champion": "legit"}, durability=durability)])
+    worker = world.worker(disk=BROKEN_DISK.format(call=call))
+    status, _, answer = worker.predict()
+    feedback = worker.post("/v1/feedback", [{"decision_id": "d", "label": "a"}])[0]
+    code = worker.wait(10)
+    again = world.worker()
+
+    assert status == 200
+    assert answer.get("logged", True) is (durability == "os")
+    assert feedback == 503
+    assert code == 74
+    assert again.predict()[0] == 200
+
+
 def test_a_killed_worker_leaves_every_answer_recorded(world, kit):
     """SIGKILL at any moment: each answered decision is in the journal exactly once."""
     world.publish([world.project({"champion": world.model()})])

@@ -30,6 +30,9 @@ _logger = logging.getLogger(__name__)
 
 RETRY_FIRST_S: Final = 0.2
 RETRY_MOST_S: Final = 5.0
+SAY_AFTER: Final = 8
+"""Failures in a row before the log says so: a controller that is being restarted is no news."""
+SAY_EVERY: Final = 100
 TRY_AGAIN_S: Final = 2.0
 """How often a refused project is tried again."""
 
@@ -112,6 +115,8 @@ class TableFeed:
             unfinished = bool(self._refused or self._cold)
             try:
                 answer = await self._client.manifest(etag, wait=not unfinished)
+                if failures >= SAY_AFTER:
+                    _logger.info("the controller answers again")
                 failures = 0
                 self._problem = ""
                 if answer is not None:
@@ -125,7 +130,8 @@ class TableFeed:
                 failures += 1
                 self._problem = error.message
                 self._tell()
-                _logger.warning("no table: %s", error.message)
+                if failures == SAY_AFTER or failures % SAY_EVERY == 0:
+                    _logger.warning("no new tables: %s", error.message)
                 full = min(RETRY_MOST_S, RETRY_FIRST_S * 2.0 ** min(failures - 1, 20))
                 await asyncio.sleep(full * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             except Exception:

@@ -256,6 +256,7 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(CONFIG_EXIT)
     logging.getLogger().setLevel(settings.log_level.upper())
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     if settings.die_with_parent:
         die_with_parent()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
