@@ -8,11 +8,13 @@ import asyncio
 import contextlib
 import json
 import os
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import aiohttp
 from examples.income import replay
@@ -45,46 +47,52 @@ def read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
 
 
 class Traffic:
-    """Users who keep asking and telling until they are stopped, through every broken connection."""
+    """Users who keep asking and telling while the block runs, through every broken connection.
 
-    def __init__(self, gateway: str, project: Path, path: Path) -> None:
+    They live in a thread of their own, so that the test can wait and kill meanwhile.
+    """
+
+    def __init__(self, gateway: str, project: Path, path: Path, users: int) -> None:
         wanted = replay.shape(project)
-        self._people: Iterator[replay.Person] = replay.people(wanted)
+        # They come again when all have been there: traffic ends when it is told to, not before.
+        self._people: Iterator[replay.Person] = cycle(replay.people(wanted))
         self._predict = f"{gateway}/v1/projects/{wanted.project}:predict"
         self._feedback = f"{gateway}/v1/feedback"
         self._ledger = Ledger(path)
-        self._stopping = asyncio.Event()
+        self._users = users
+        self._stopping = False
         self._latest = 0.0
-        self._progress = asyncio.Event()
+        self._progress = threading.Condition()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self.refusals: Counter[str] = Counter()
         self.broken = 0
 
-    async def run(self, users: int) -> None:
-        """Returns when everybody has stopped between two requests."""
-        limits = aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)
-        try:
-            async with aiohttp.ClientSession(timeout=limits) as session:
-                await asyncio.gather(*(self._user(session, number) for number in range(users)))
-        finally:
-            self._ledger.close()
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
 
-    def stop(self) -> None:
-        self._stopping.set()
+    def __exit__(self, *_: object) -> None:
+        """Everybody stops between two requests."""
+        self._stopping = True
+        self._thread.join(2 * REQUEST_LIMIT_S)
+        assert not self._thread.is_alive(), "the traffic does not end"
+        self._ledger.close()
 
-    async def served_since(self, moment: float, limit_s: float) -> float:
-        """Seconds from the moment until a request sent after it was answered.
-
-        Raises TimeoutError after the limit.
-        """
-        async with asyncio.timeout(limit_s):
-            while self._latest <= moment:
-                self._progress.clear()
-                await self._progress.wait()
+    def served_since(self, moment: float, limit_s: float) -> float:
+        """Seconds from the moment until a request sent after it was answered."""
+        with self._progress:
+            served = self._progress.wait_for(lambda: self._latest > moment, limit_s)
+        assert served, f"no request was answered for {limit_s:.0f} s; refusals: {self.refusals}"
         return time.monotonic() - moment
+
+    async def _run(self) -> None:
+        limits = aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)
+        async with aiohttp.ClientSession(timeout=limits) as session:
+            await asyncio.gather(*(self._user(session, number) for number in range(self._users)))
 
     async def _user(self, session: aiohttp.ClientSession, number: int) -> None:
         for count, person in enumerate(self._people):
-            if self._stopping.is_set():
+            if self._stopping:
                 return
             told = {"user": number, "unit": person.unit}
             decision = await self._ask(session, person, told)
@@ -98,7 +106,7 @@ class Traffic:
     ) -> str:
         """The decision's id, written down; empty where the traffic was stopped before one came."""
         body = {"unit": person.unit, "context": person.context, "features": person.features}
-        while not self._stopping.is_set():
+        while not self._stopping:
             sent = time.monotonic()
             answer = await self._post(session, self._predict, body, 200)
             if answer is not None:
@@ -107,15 +115,16 @@ class Traffic:
                 self._ledger.note(
                     decision=decision, variant=answer["variant"], logged=logged, **told
                 )
-                self._latest = max(self._latest, sent)
-                self._progress.set()
+                with self._progress:
+                    self._latest = max(self._latest, sent)
+                    self._progress.notify_all()
                 return decision
         return ""
 
     async def _tell(self, session: aiohttp.ClientSession, decision: str, label: str) -> None:
         feedback = f"label-of-{decision}"
         body = [{"id": feedback, "decision_id": decision, "label": label}]
-        while not self._stopping.is_set():
+        while not self._stopping:
             if await self._post(session, self._feedback, body, 202) is not None:
                 self._ledger.note(feedback=feedback, about=decision)
                 return

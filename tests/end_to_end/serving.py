@@ -3,16 +3,14 @@
 import http.client
 import json
 import os
-import signal
 import subprocess
-import time
 import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 from pointsman.demo import servers
-from pointsman.demo.processes import Processes, python
+from pointsman.demo.processes import Processes, free_port, python
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLE: Final = ROOT / "examples" / "income"
@@ -36,11 +34,16 @@ class Serving:
     def launch(self) -> None:
         """Starts it on the ports it had before; returns as soon as it says where it is."""
         self.starts += 1
+        # The kernel ends the children of a killed parent a moment after it.
+        assert servers.eventually(self._ports_are_free, LIMIT_S, 0.01)
         name = f"serve-{self.data.name}-{self.starts}"
         self.running = servers.pointsman(
             self.processes, self.data, self.arguments, ports=self.ports, name=name
         )
         self.ports = (port_of(self.running.data_url), port_of(self.running.admin_url))
+
+    def _ports_are_free(self) -> bool:
+        return all(free_port(port) == port for port in self.ports if port)
 
     def start(self, project: str = "income") -> None:
         """Launches it, and waits until it serves the project (none where it is empty)."""
@@ -135,12 +138,6 @@ def call(
 
 def port_of(url: str) -> int:
     return urllib.parse.urlsplit(url).port or 0
-
-
-def kill(pid: int) -> float:
-    """The moment of the kill, on the monotonic clock."""
-    os.kill(pid, signal.SIGKILL)
-    return time.monotonic()
 
 
 def _parent_of(entry: Path) -> int:

@@ -1,7 +1,8 @@
 """`kill -9` of every process at any moment, under traffic: nothing acknowledged is lost."""
 
-import asyncio
+import os
 import random
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pysqlite3.dbapi2 as sqlite
 from tests.end_to_end import ledger
 from tests.end_to_end.conftest import Start
-from tests.end_to_end.serving import EXAMPLE, Serving, kill
+from tests.end_to_end.serving import EXAMPLE, Serving
 
+from pointsman.demo import checks
 from pointsman.domain.records import DecisionRecord, OutcomeRecord, Record
 from pointsman.journal.codec import decode_payload
 from pointsman.journal.reader import Tail, streams
@@ -30,7 +32,7 @@ def test_kill_9_of_any_process_loses_nothing_acknowledged_and_counts_nothing_twi
     serving = start()
     path = tmp_path / "ledger.jsonl"
 
-    outages = asyncio.run(_under_fire(serving, path))
+    outages = _under_fire(serving, path)
 
     decisions, feedback = ledger.read(path)
     assert len(decisions) > 10 * KILLS, "too little traffic to show anything"
@@ -53,38 +55,31 @@ def test_kill_9_of_any_process_loses_nothing_acknowledged_and_counts_nothing_twi
     _check_store(serving.data / "store.db", records)
 
 
-async def _under_fire(serving: Serving, path: Path) -> list[float]:
+def _under_fire(serving: Serving, path: Path) -> list[float]:
     """Seconds until the gateway answered again, for each kill."""
-    traffic = ledger.Traffic(serving.running.data_url, EXAMPLE / "project.yaml", path)
-    running = asyncio.create_task(traffic.run(USERS))
     draw = random.Random(SEED)
-    outages = []
-    try:
-        await traffic.served_since(0, SERVING_AGAIN_S)
+    project = EXAMPLE / "project.yaml"
+    with ledger.Traffic(serving.running.data_url, project, path, USERS) as traffic:
+        traffic.served_since(0, SERVING_AGAIN_S)
+        outages = []
         for number in range(KILLS):
-            await asyncio.sleep(draw.uniform(0.05, 0.4))
-            outages.append(await _one_kill(serving, traffic, draw, number))
-    finally:
-        traffic.stop()
-        await running
-    print(f"outages: {sorted(round(one, 2) for one in outages)}; refusals: {traffic.refusals}")
+            time.sleep(draw.uniform(0.05, 0.4))
+            outages.append(_one_kill(serving, traffic, draw, number))
+    print(f"outages, s: {sorted(round(one, 2) for one in outages)}; {traffic.broken} broken")
     return outages
 
 
-async def _one_kill(
-    serving: Serving, traffic: ledger.Traffic, draw: random.Random, number: int
-) -> float:
+def _one_kill(serving: Serving, traffic: ledger.Traffic, draw: random.Random, number: int) -> float:
     """Kills one process; returns when it answers again and all parts are back."""
     parts = serving.children()
+    at = time.monotonic()
     if number % PARENT_EACH == PARENT_EACH - 1:
-        at = time.monotonic()
         serving.kill()
-        await asyncio.to_thread(serving.launch)
+        serving.launch()
     else:
-        victim = draw.choice(sorted(parts))
-        at = kill(parts[victim])
-    outage = await traffic.served_since(at, PARTS_AGAIN_S)
-    await asyncio.to_thread(serving.wait, lambda: serving.children().keys() == parts.keys())
+        os.kill(parts[draw.choice(sorted(parts))], signal.SIGKILL)
+    outage = traffic.served_since(at, PARTS_AGAIN_S)
+    serving.wait(lambda: serving.children().keys() == parts.keys())
     return outage
 
 
@@ -98,8 +93,6 @@ def _ingested(serving: Serving) -> bool:
 
 def _status_counts(serving: Serving) -> tuple[int, int]:
     """Decisions and labelled decisions, as `status` says."""
-    from pointsman.demo import checks
-
     status = serving.status()
     return checks.decisions(status), checks.labels(status)
 

@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import os
+import signal
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.end_to_end.conftest import Start
-from tests.end_to_end.serving import EXAMPLE, Serving, kill, port_of
+from tests.end_to_end.serving import EXAMPLE, Serving, port_of
 
 from pointsman.demo.checks import bounds
 from pointsman.journal.reader import Tail, streams
@@ -53,7 +55,7 @@ def test_a_split_is_fair_and_the_same_for_every_worker_and_after_every_restart(
     apply(serving, champion=90, challenger=10)
     first = arms(serving)
     workers = busy_workers(serving)
-    kill(serving.children()["worker-0"])
+    os.kill(serving.children()["worker-0"], signal.SIGKILL)
     serving.wait(lambda: len(serving.children()) == 4)
     after_crash = arms(serving)
     serving.stop()

@@ -27,7 +27,8 @@ class Process:
     """One child with a process group of its own.
 
     A group of its own, because a Ctrl-C in the terminal must reach the demo alone: it ends its
-    children in order. Should the demo be killed outright, the kernel ends the child.
+    children in order. Should the demo be killed outright, the kernel ends the child; it ends it
+    with the thread that started it, so start from one that lives as long as the child should.
     log: where its output goes; None = to the terminal
     """
 
