@@ -22,8 +22,12 @@ WORKERS = ("--workers", "2")
 Start = Callable[..., Serving]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One xdist group, so that `--dist loadgroup` keeps them on one worker and its fixtures."""
+    """One xdist group, so that `--dist loadgroup` keeps them on one worker and its fixtures.
+
+    First of all, because xdist reads the marks in a hook of the same name.
+    """
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("end_to_end"))
