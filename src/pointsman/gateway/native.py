@@ -11,7 +11,7 @@ from pointsman.domain.names import MAX_ID_BYTES
 from pointsman.domain.table import AttributeType
 from pointsman.gateway.answers import JSON_LINE, UNLOGGED
 from pointsman.gateway.gate import check_escapes, check_text
-from pointsman.gateway.schema import Schema, encode
+from pointsman.gateway.schema import STRING_CHARACTERS, Schema, encode
 from pointsman.gateway.served import Served
 from pointsman.gateway.settings import Limits
 from pointsman.gateway.violations import explain
@@ -142,6 +142,9 @@ def settle_unit(schema: Schema, unit: str | int | None, context: dict[str, Value
     A top-level unit also stands in the context, so that rules and records see one and the same.
     """
     name = schema.unit
+    if type(unit) is str and 0 < len(unit) <= _SURELY_SHORT and schema.plain_unit:
+        context[name] = unit  # as below, for the usual request
+        return unit
     if unit is None and name:
         found = context.get(name)
         return checked_unit(found if isinstance(found, str | int) else None)
@@ -168,11 +171,7 @@ def _as_declared(schema: Schema, name: str, text: str) -> Value:
 def _identity(schema: Schema, asked: Any) -> tuple[str | None, dict[str, Value]]:
     context: dict[str, Value]
     context = dict(schema.defaults) if asked.context is None else _to_builtins(asked.context)
-    unit = asked.unit
-    if type(unit) is str and 0 < len(unit) <= _SURELY_SHORT and schema.plain_unit:
-        context[schema.unit] = unit  # as `settle_unit` would, for the usual request
-    else:
-        unit = settle_unit(schema, unit, context)
+    unit = settle_unit(schema, asked.unit, context)
     if asked.id is not None:
         check_id("id", asked.id)
     return unit, context
@@ -251,12 +250,21 @@ def context_of(schema: Schema, given: Mapping[str, Any]) -> dict[str, Value]:
 
     Raises PointsmanError(INVALID) for a value of another type.
     """
+    context = dict(schema.defaults)
+    for name, kind in schema.plain:
+        if name in given:
+            value: Any = given[name]
+            if type(value) is not kind or (kind is str and len(value) > STRING_CHARACTERS):
+                break
+            context[name] = value
+    else:
+        return context
     known = {a.name: given[a.name] for a in schema.attributes if a.name in given}
     try:
-        context: dict[str, Value] = _to_builtins(msgspec.convert(known, schema.context))
+        checked: dict[str, Value] = _to_builtins(msgspec.convert(known, schema.context))
     except msgspec.ValidationError as error:
         said, _, where = str(error).replace("`", "").partition(" - at $.")
         path = f"parameters.{where}" if where else "parameters"
         hint = "context attributes have the types the project declares"
         raise PointsmanError(Kind.INVALID, f"{path}: {said}", hint=hint) from None
-    return context
+    return checked

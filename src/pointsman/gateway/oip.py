@@ -1,7 +1,7 @@
 """Open Inference Protocol v2 over REST: infer requests to rows."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -52,6 +52,7 @@ class Infer(msgspec.Struct):
     outputs: list[Wanted] | None = None
 
 
+_MOST: Final = 1 << 31
 _decoder = msgspec.json.Decoder(Infer)
 
 
@@ -128,7 +129,7 @@ def _columns(
     schema: Schema, inputs: Sequence[Tensor], raw: memoryview
 ) -> tuple[list[list[Value]], list[str | None] | None]:
     """Values of each feature, in order, and the unit of each row where a tensor gives them."""
-    values = _values(inputs, raw, {f.name for f in schema.features if not f.required})
+    values = _values(inputs, raw, schema.optional)
     units: list[str | None] | None = None
     if schema.unit and schema.unit not in schema.names and schema.unit in values:
         units = _units(*values.pop(schema.unit))
@@ -146,49 +147,53 @@ def _columns(
 
 
 def _values(
-    inputs: Sequence[Tensor], raw: memoryview, optional: set[str]
+    inputs: Sequence[Tensor], raw: memoryview, optional: frozenset[str]
 ) -> dict[str, tuple[Tensor, list[Value]]]:
     """Row-major values of each tensor by name; every byte of `raw` belongs to one."""
     found: dict[str, tuple[Tensor, list[Value]]] = {}
     at = 0
     for tensor in inputs:
-        where = f"input {tensor.name}"
-        if tensor.name in found:
-            raise refused(where, "is there twice")
+        name, shape, given = tensor.name, tensor.shape, tensor.parameters
+        if name in found:
+            raise refused(f"input {name}", "is there twice")
         if tensor.datatype not in tensors.DATATYPES:
-            raise refused(
-                where, f"{tensor.datatype!r} is not a datatype", "FP64, INT64, BYTES, ..."
-            )
-        count = _count(where, tensor.shape)
-        size = (tensor.parameters or {}).get("binary_data_size")
+            hint = "FP64, INT64, BYTES, ..."
+            raise refused(f"input {name}", f"{tensor.datatype!r} is not a datatype", hint)
+        count = shape[0] if len(shape) == 1 and 0 <= shape[0] < _MOST else _count(name, shape)
+        size = None if given is None else given.get("binary_data_size")
         if size is None:
             if tensor.data is UNSET:
-                raise refused(where, "has neither `data` nor `binary_data_size`")
-            data = tensors.from_json(
-                where, tensor.datatype, bytes(tensor.data), nulls=tensor.name in optional
-            )
+                raise refused(f"input {name}", "has neither `data` nor `binary_data_size`")
+            content, nulls = bytes(tensor.data), name in optional
+            data = tensors.from_json(name, tensor.datatype, content, nulls=nulls)
             if len(data) != count:
-                raise refused(where, f"{len(data)} values for shape {tensor.shape}")
+                raise refused(f"input {name}", f"{len(data)} values for shape {shape}")
         else:
-            if tensor.data is not UNSET:
-                raise refused(where, "has both `data` and `binary_data_size`")
-            if type(size) is not int or size < 0 or at + size > len(raw):
-                raise refused(
-                    where,
-                    f"binary_data_size is {size!r}, the body has {len(raw) - at} bytes left",
-                    "inference-header-content-length says where the JSON ends",
-                )
-            data = tensors.from_binary(where, tensor.datatype, raw[at : at + size], count)
-            at += size
-        found[tensor.name] = (tensor, data)
+            part = _binary_part(tensor, size, raw[at:])
+            data = tensors.from_binary(f"input {name}", tensor.datatype, part, count)
+            at += len(part)
+        found[name] = (tensor, data)
     if at != len(raw):
         raise refused("inputs", f"{len(raw) - at} bytes of binary data belong to no tensor")
     return found
 
 
-def _count(where: str, shape: list[int]) -> int:
-    if len(shape) not in {1, 2} or any(not 0 <= size < 1 << 31 for size in shape):
-        raise refused(where, f"shape {shape[:8]} is not [n] or [n, m]")
+def _binary_part(tensor: Tensor, size: object, left: memoryview) -> memoryview:
+    """The bytes of one tensor. left: what the tensors before it did not take"""
+    if tensor.data is not UNSET:
+        raise refused(f"input {tensor.name}", "has both `data` and `binary_data_size`")
+    if type(size) is not int or not 0 <= size <= len(left):
+        raise refused(
+            f"input {tensor.name}",
+            f"binary_data_size is {size!r}, the body has {len(left)} bytes left",
+            "inference-header-content-length says where the JSON ends",
+        )
+    return left[:size]
+
+
+def _count(name: str, shape: list[int]) -> int:
+    if len(shape) not in {1, 2} or any(not 0 <= size < _MOST for size in shape):
+        raise refused(f"input {name}", f"shape {shape[:8]} is not [n] or [n, m]")
     return shape[0] * (shape[1] if len(shape) == 2 else 1)
 
 
@@ -204,25 +209,25 @@ def _matrix(schema: Schema, tensor: Tensor, values: list[Value]) -> list[list[Va
             f"features are {', '.join(schema.names[:12])}",
         )
     return [
-        _feature(where, feature, tensor.datatype, values[place::width])
+        _feature(tensor.name, feature, tensor.datatype, values[place::width])
         for place, feature in enumerate(schema.features)
     ]
 
 
 def _by_name(schema: Schema, values: dict[str, tuple[Tensor, list[Value]]]) -> list[list[Value]]:
     """One tensor [n] or [n, 1] a feature; optional ones may be left out."""
-    unknown = [name for name in values if name not in schema.names]
-    missing = [f.name for f in schema.features if f.required and f.name not in values]
-    if unknown or missing:
+    if not schema.required <= values.keys() <= schema.known:
+        unknown = [name for name in values if name not in schema.known]
+        missing = [f.name for f in schema.features if f.required and f.name not in values]
         said = [f"{name[:80]!r} is not a feature" for name in unknown]
         said += [f"feature {name!r} is missing" for name in missing]
         more = f" (and {len(said) - 8} more)" if len(said) > 8 else ""
         hint = f"features are {', '.join(schema.names[:12])}"
         raise refused("inputs", "; ".join(said[:8]) + more, hint)
-    rows = {tensor.shape[0] for tensor, _ in values.values()}
-    if len(rows) != 1:
-        raise refused("inputs", f"tensors have different numbers of rows: {sorted(rows)}")
-    (n,) = rows
+    counts = {tensor.shape[0] for tensor, _ in values.values()}
+    if len(counts) != 1:
+        raise refused("inputs", f"tensors have different numbers of rows: {sorted(counts)}")
+    (n,) = counts
     columns: list[list[Value]] = []
     for feature in schema.features:
         found = values.get(feature.name)
@@ -232,20 +237,19 @@ def _by_name(schema: Schema, values: dict[str, tuple[Tensor, list[Value]]]) -> l
         tensor, data = found
         if len(tensor.shape) == 2 and tensor.shape[1] != 1:
             raise refused(f"input {feature.name}", f"shape {tensor.shape} is not [n] or [n, 1]")
-        columns.append(_feature(f"input {feature.name}", feature, tensor.datatype, data))
+        columns.append(_feature(feature.name, feature, tensor.datatype, data))
     return columns
 
 
-def _feature(where: str, feature: Feature, datatype: str, values: list[Value]) -> list[Value]:
+def _feature(name: str, feature: Feature, datatype: str, values: list[Value]) -> list[Value]:
+    """name: of the input the values came in. None is only ever there where it may be."""
     if datatype not in tensors.ACCEPTED[feature.type]:
         raise refused(
-            where,
+            f"input {name}",
             f"feature {feature.name} is {feature.type.value}, which {datatype} is not",
             f"send {tensors.OFFERED[feature.type]}",
         )
-    if feature.required and None in values:
-        raise refused(where, f"feature {feature.name} is null, but required")
-    return tensors.fitted(where, feature.type, values)
+    return tensors.fitted(name, feature.type, datatype, values)
 
 
 def _units(tensor: Tensor, values: list[Value]) -> list[str | None]:
@@ -272,7 +276,8 @@ def _only_raw(schema: Schema, raw: memoryview, limits: Limits) -> Asked:
     else:
         width = len(tensors.to_binary(datatype, [0]))
         count = len(raw) // width
-    values = tensors.fitted(where, feature.type, tensors.from_binary(where, datatype, raw, count))
+    values = tensors.from_binary(where, datatype, raw, count)
+    values = tensors.fitted(feature.name, feature.type, datatype, values)
     check_rows(count, len(raw), limits)
     context = context_of(schema, {})
     rows: list[Values] = [(value,) for value in values]

@@ -32,6 +32,8 @@ def encode_infer(job: Job) -> tuple[str, bytes]:
     """Headers and body of an inference answer, binary where that was asked for."""
     rows = job.rows
     first = rows[0]
+    if job.form is JSON_OUTPUTS and len(rows) == 1 and job.logged:
+        return _usual(job, first)
     outputs: list[dict[str, Any]] = []
     raw: list[bytes] = []
     for name, binary, top in job.form.outputs:
@@ -61,6 +63,19 @@ def encode_infer(job: Job) -> tuple[str, bytes]:
         head = BINARY_LINE + length + head.removeprefix(JSON_LINE)
     head = f"{head}x-decision-id: {job.id}\r\ntraceparent: {job.traceparent}\r\n"
     return head, b"".join((text, *raw))
+
+
+def _usual(job: Job, row: Row) -> tuple[str, bytes]:
+    """As `encode_infer`, for the usual request: one row, all outputs, in JSON."""
+    reason, member = reason_of(row), row.member
+    id_ = f'"id":{encode(job.request_id).decode()},' if job.request_id else ""
+    scores = ",".join([repr(score) for score in row.scores or ()])
+    text = (
+        f'{member.infer_head}{id_}"parameters":{{"decision_id":"{job.id}'
+        f"{member.infer_bodies[reason][row.chosen]}{scores}]}}]}}"
+    )
+    lines = f"x-decision-id: {job.id}\r\ntraceparent: {job.traceparent}\r\n"
+    return member.heads[reason] + lines, text.encode()
 
 
 def _parameters(job: Job, *, alike: bool) -> dict[str, Any]:

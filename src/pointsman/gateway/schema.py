@@ -39,6 +39,12 @@ ATTRIBUTE_TYPES: Final[dict[AttributeType, Any]] = {
     AttributeType.BOOL: bool,
 }
 
+_PLAIN: Final = {
+    AttributeType.STRING: str,
+    AttributeType.DOUBLE: float,
+    AttributeType.BOOL: bool,
+}
+
 Unit = str | int | None
 
 
@@ -53,10 +59,11 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 class Schema:
     """Decoders of one project.
 
-    names: of the features, in order
+    names: of the features, in order; known, required, optional: the same as sets
     row: type of one feature object; `msgspec.structs.astuple` gives its values in order
     context: type of the context object; `msgspec.to_builtins` leaves out what was not given
     defaults: the context of a request that gives none
+    plain: of each attribute the Python type that needs no further check; None for whole numbers
     plain_unit: whether the unit is an attribute that takes any text
     """
 
@@ -66,20 +73,28 @@ class Schema:
         "decide",
         "defaults",
         "features",
+        "known",
         "names",
+        "optional",
+        "plain",
         "plain_unit",
         "predict",
+        "required",
         "row",
         "unit",
     )
 
     def __init__(self, table: ProjectTable) -> None:
         self.features = table.features
+        self.names = tuple(feature.name for feature in table.features)
+        self.known = frozenset(self.names)
+        self.required = frozenset(f.name for f in table.features if f.required)
+        self.optional = self.known - self.required
         self.attributes = table.context
         self.unit = table.unit
+        self.plain = tuple((a.name, _PLAIN.get(a.type)) for a in table.context)
         declared = [a.type for a in table.context if a.name == table.unit]
         self.plain_unit = bool(table.unit) and declared in ([], [AttributeType.STRING])
-        self.names = tuple(feature.name for feature in table.features)
         self.row = _row_type(table.features)
         self.context = _context_type(table.context)
         self.defaults: dict[str, Value] = msgspec.to_builtins(self.context())

@@ -31,7 +31,8 @@ class Member:
     constant: what a constant variant answers with: probability 1 for its class
     heads: header lines of a JSON answer by reason
     bodies: pieces of a native answer by reason and class: what stands between the decision id and
-        the probabilities
+        the probabilities; infer_bodies: the same of an Open Inference answer to one row
+    infer_head: how such an answer begins
     """
 
     __slots__ = (
@@ -42,6 +43,8 @@ class Member:
         "digest",
         "features",
         "heads",
+        "infer_bodies",
+        "infer_head",
         "label",
         "name",
         "pick",
@@ -75,6 +78,13 @@ class Member:
                 _between(variant, reason, name, action)
                 for name, action in zip(table.classes, self.chooser.actions, strict=True)
             ]
+            for reason in Reason
+        }
+        self.infer_head = (
+            f'{{"model_name":{_json(table.project)},"model_version":{_json(variant.label)},'
+        )
+        self.infer_bodies = {
+            reason: [_infer_between(variant, reason, name, table.classes) for name in table.classes]
             for reason in Reason
         }
 
@@ -234,6 +244,14 @@ def _between(variant: Variant, reason: Reason, chosen: str, action: str) -> str:
     return (
         f'","variant":{_json(variant.name)},"version":{_json(variant.version)},'
         f'"reason":"{reason.value}","class":{_json(chosen)},"action":"{action}","probabilities":'
+    )
+
+
+def _infer_between(variant: Variant, reason: Reason, chosen: str, classes: tuple[str, ...]) -> str:
+    return (
+        f'","variant":{_json(variant.name)},"reason":"{reason.value}"}},"outputs":['
+        f'{{"name":"class","shape":[1],"datatype":"BYTES","data":[{_json(chosen)}]}},'
+        f'{{"name":"probabilities","shape":[1,{len(classes)}],"datatype":"FP64","data":['
     )
 
 

@@ -50,34 +50,42 @@ _BYTES_LENGTH: Final = struct.Struct("<I")
 class _JsonDecoder:
     """Decoders of one datatype's `data` member, flat and nested, with and without nulls."""
 
+    __slots__ = ("_flat", "_flat_null", "_nested", "_nested_null")
+
     def __init__(self, datatype: str) -> None:
-        value: Any
-        if datatype == "BOOL":
-            value = bool
-        elif datatype == "BYTES":
-            value = str
-        elif datatype in _INTEGERS:
-            bounds = np.iinfo(np.dtype(BINARY_DTYPES[datatype]))
-            low, high = max(int(bounds.min), -SAFE_INTEGER), min(int(bounds.max), SAFE_INTEGER)
-            value = Annotated[int, msgspec.Meta(ge=low, le=high)]
-        else:
-            value = float
-        flat, nested = list[value], list[list[value]]
-        flat_null, nested_null = list[value | None], list[list[value | None]]
-        self._decoders: dict[tuple[bool, bool], msgspec.json.Decoder[Any]] = {
-            (False, False): msgspec.json.Decoder(flat),
-            (True, False): msgspec.json.Decoder(nested),
-            (False, True): msgspec.json.Decoder(flat_null),
-            (True, True): msgspec.json.Decoder(nested_null),
-        }
+        value = _json_type(datatype)
+        row, row_null = _list_of(value), _list_of(value | None)
+        self._flat: Any = msgspec.json.Decoder(row)
+        self._nested: Any = msgspec.json.Decoder(_list_of(row))
+        self._flat_null: Any = msgspec.json.Decoder(row_null)
+        self._nested_null: Any = msgspec.json.Decoder(_list_of(row_null))
 
     def decode(self, data: bytes, *, nulls: bool) -> list[Value]:
         """Row-major values. Raises msgspec.DecodeError."""
-        nested = _NESTED.match(data) is not None
-        values: list[Any] = self._decoders[nested, nulls].decode(data)
-        if nested:
-            return [value for inner in values for value in inner]
-        return values
+        if _NESTED.match(data) is None:
+            flat: list[Value] = (self._flat_null if nulls else self._flat).decode(data)
+            return flat
+        nested = (self._nested_null if nulls else self._nested).decode(data)
+        return [value for inner in nested for value in inner]
+
+
+def _list_of(kind: Any) -> Any:
+    return list[kind]
+
+
+def _json_type(datatype: str) -> Any:
+    """What one value of a datatype is in JSON: within the datatype's own range."""
+    if datatype == "BOOL":
+        return bool
+    if datatype == "BYTES":
+        return str
+    if datatype in _INTEGERS:
+        bounds = np.iinfo(np.dtype(BINARY_DTYPES[datatype]))
+        low, high = max(int(bounds.min), -SAFE_INTEGER), min(int(bounds.max), SAFE_INTEGER)
+        return Annotated[int, msgspec.Meta(ge=low, le=high)]
+    if datatype == "FP32":
+        return Annotated[float, msgspec.Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
+    return float
 
 
 _JSON: Final = {name: _JsonDecoder(name) for name in DATATYPES if name not in {"FP16", "BF16"}}
@@ -87,18 +95,18 @@ def refused(where: str, what: str, hint: str = "") -> PointsmanError:
     return PointsmanError(Kind.INVALID, f"{where}: {what}", hint=hint)
 
 
-def from_json(where: str, datatype: str, data: bytes, *, nulls: bool) -> list[Value]:
-    """Row-major values of a `data` member. nulls: whether null stands for a missing value."""
+def from_json(name: str, datatype: str, data: bytes, *, nulls: bool) -> list[Value]:
+    """Row-major values of an input's `data`. nulls: whether null stands for a missing value."""
     decoder = _JSON.get(datatype)
     if decoder is None:
-        raise refused(where, f"{datatype} has no JSON form", "send it as binary tensor data")
+        where, hint = f"input {name}", "send it as binary tensor data"
+        raise refused(where, f"{datatype} has no JSON form", hint)
     try:
         return decoder.decode(data, nulls=nulls)
     except (msgspec.DecodeError, ValueError) as error:
         said = str(error).replace("`", "").replace(" - at $", " at data")
-        raise refused(
-            where, said, f"the datatype is {datatype}; data is flat or one list a row"
-        ) from None
+        hint = f"the datatype is {datatype}; data is flat or one list a row"
+        raise refused(f"input {name}", said, hint) from None
 
 
 def from_binary(where: str, datatype: str, data: memoryview, count: int) -> list[Value]:
@@ -144,43 +152,47 @@ def _strings(where: str, data: memoryview, count: int) -> list[Value]:
     return values
 
 
-def fitted(where: str, kind: FeatureType, values: list[Value]) -> list[Value]:
+def fitted(name: str, kind: FeatureType, datatype: str, values: list[Value]) -> list[Value]:
     """The values as the feature's own type; None stays None. Raises PointsmanError(INVALID)."""
+    if datatype == OFFERED[kind] and datatype != "BYTES":
+        return values  # read as this very type
     check = _FITS.get(kind)
-    return values if check is None else check(where, values)
+    return values if check is None else check(name, values)
 
 
-def _as_double(_where: str, values: list[Value]) -> list[Value]:
+def _as_double(_name: str, values: list[Value]) -> list[Value]:
     return [None if v is None else float(v) for v in values]
 
 
-def _as_float(where: str, values: list[Value]) -> list[Value]:
-    floats = _as_double(where, values)
+def _as_float(name: str, values: list[Value]) -> list[Value]:
+    floats = _as_double(name, values)
     if any(v is not None and not -_FLOAT32_MAX <= float(v) <= _FLOAT32_MAX for v in floats):
-        raise refused(where, "a value is beyond 32-bit floating point")
+        raise refused(f"input {name}", "a value is beyond 32-bit floating point")
     return floats
 
 
-def _as_integer(where: str, values: list[Value]) -> list[Value]:
+def _as_integer(name: str, values: list[Value]) -> list[Value]:
     low, high = _INT32
     if any(v is not None and not low <= int(v) <= high for v in values):
-        raise refused(where, "a value is beyond 32-bit integers")
+        raise refused(f"input {name}", "a value is beyond 32-bit integers")
     return values
 
 
-def _as_long(where: str, values: list[Value]) -> list[Value]:
+def _as_long(name: str, values: list[Value]) -> list[Value]:
     if any(v is not None and int(v) >= 1 << 63 for v in values):
-        raise refused(where, "a value is beyond 64-bit signed integers")
+        raise refused(f"input {name}", "a value is beyond 64-bit signed integers")
     return values
 
 
-def _as_string(where: str, values: list[Value]) -> list[Value]:
+def _as_string(name: str, values: list[Value]) -> list[Value]:
     for value in values:
         if isinstance(value, str):
             if len(value) > STRING_CHARACTERS:
-                raise refused(where, f"a string is longer than {STRING_CHARACTERS} characters")
+                raise refused(
+                    f"input {name}", f"a string is longer than {STRING_CHARACTERS} characters"
+                )
             if "\0" in value:
-                raise refused(where, "a string contains NUL")
+                raise refused(f"input {name}", "a string contains NUL")
     return values
 
 
