@@ -99,30 +99,36 @@ def compare(subject: Subject, schedule: Schedule, console: Console) -> list[Line
         doors = [door for server in up for door in server.doors]
         plans = {door.name: plan(door, subject, cores) for door in doors}
 
-        def ask(door: Door, seconds: float, rate: float = 0.0) -> load.Result:
+        def ask(door: Door, seconds: float, rate: float = 0.0) -> tuple[load.Result, float]:
+            """What a phase saw, and the microseconds a request cost the server."""
             if not servers.settle(up):
                 console.print("the servers do not come to rest; figures suffer", style="yellow")
             door.prepare()
-            return phase(plans[door.name], home, seconds, rate)
+            workers = door.works()
+            before = servers.worked_s(workers)
+            result = phase(plans[door.name], home, seconds, rate)
+            cost_s = servers.worked_s(workers) - before
+            return result, cost_s / max(1, result.answers) * 1e6
 
         for door in doors:
             ask(door, schedule.warm)
-        closed: dict[str, list[load.Result]] = {door.name: [] for door in doors}
+        closed: dict[str, list[tuple[load.Result, float]]] = {door.name: [] for door in doors}
         for number in range(schedule.rounds):
             for door in doors:
-                result = ask(door, schedule.closed)
-                closed[door.name].append(result)
+                result, cost_us = ask(door, schedule.closed)
+                closed[door.name].append((result, cost_us))
                 console.print(
                     f"{subject.name}: round {number + 1} of {schedule.rounds}: {door.name} "
-                    f"{result.per_second:,.0f}/s",
+                    f"{result.per_second:,.0f}/s, {cost_us:,.0f} us",
                     style="dim",
                 )
         lines = []
         for door in doors:
-            results = closed[door.name]
+            results = [result for result, _ in closed[door.name]]
+            costs = [cost_us for _, cost_us in closed[door.name]]
             rate = OPEN_RATE * sorted(one.per_second for one in results)[len(results) // 2]
-            opened = ask(door, schedule.opened, rate)
-            lines.append(Line(subject.name, door.name, results, opened))
+            opened, _ = ask(door, schedule.opened, rate)
+            lines.append(Line(subject.name, door.name, results, opened, costs))
     return lines
 
 

@@ -73,12 +73,18 @@ def pointsman(subject: Subject, directory: Path, cores: Cores) -> Iterator[Serve
         def together() -> None:
             move(controller, cores.server, 0)
 
+        def gateway() -> list[int]:
+            return [pid for pid in tree(parent) if pid not in tree(controller)]
+
+        def everything() -> list[int]:
+            return tree(parent)
+
         yield Server(
             parent,
             [
-                Door(NATIVE, port, native, subjects.as_features, "class", beside),
-                Door(PROTOCOL, port, protocol, subjects.as_tensors, "tensor", beside),
-                Door(ALL_ON_ONE, port, native, subjects.as_features, "class", together),
+                Door(NATIVE, port, native, subjects.as_features, "class", gateway, beside),
+                Door(PROTOCOL, port, protocol, subjects.as_tensors, "tensor", gateway, beside),
+                Door(ALL_ON_ONE, port, native, subjects.as_features, "class", everything, together),
             ],
         )
 

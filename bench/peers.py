@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import subjects
-from bench.servers import HOST, Cores, Door, Server, free_port, running, wait_for
+from bench.servers import HOST, Cores, Door, Server, free_port, running, tree, wait_for
 from bench.subjects import Subject
 from tests.peers import environments
 
@@ -30,7 +30,8 @@ def fastapi(subject: Subject, directory: Path, cores: Cores) -> Iterator[Server]
     log = directory / "fastapi.log"
     with running(command, log, cores.server, environment) as process:
         wait_for(f"http://{HOST}:{port}/health", log)
-        yield Server(process.pid, [Door(FASTAPI, port, "/predict", subjects.as_row, "class")])
+        door = Door(FASTAPI, port, "/predict", subjects.as_row, "class", lambda: tree(process.pid))
+        yield Server(process.pid, [door])
 
 
 @contextmanager
@@ -57,7 +58,10 @@ def mlserver(subject: Subject, directory: Path, cores: Cores) -> Iterator[Server
     with running([str(program), "start", str(directory)], log, cores.server, {}) as process:
         wait_for(f"http://{HOST}:{ports[0]}/v2/models/income/ready", log)
         path = "/v2/models/income/infer"
-        yield Server(process.pid, [Door(MLSERVER, ports[0], path, subjects.as_array, "tensor")])
+        door = Door(
+            MLSERVER, ports[0], path, subjects.as_array, "tensor", lambda: tree(process.pid)
+        )
+        yield Server(process.pid, [door])
 
 
 def _mlserver_model(subject: Subject, file: Path) -> dict[str, Any]:

@@ -17,12 +17,17 @@ PACKAGES: Final = ("pointsman", "onnxruntime", "scikit-learn", "uvicorn", "uvloo
 
 
 class Line(msgspec.Struct, frozen=True):
-    """One door of one server. closed: a result a round; opened: at `rate` of its own throughput"""
+    """One door of one server.
+
+    closed: a result a round; opened: at a share of its own throughput
+    cost_us: processor time a request cost the server, for each closed round
+    """
 
     subject: str
     server: str
     closed: list[Result]
     opened: Result
+    cost_us: list[float]
 
     @property
     def median(self) -> Result:
@@ -90,6 +95,7 @@ def table(lines: list[Line], rate: float) -> Table:
 
 HEADINGS: Final = (
     "requests/s",
+    "CPU us/request",
     "p50 ms",
     "p99 ms",
     "p50 ms at {rate} load",
@@ -101,6 +107,7 @@ def _cells(line: Line) -> list[str]:
     full, part = line.median, line.opened
     return [
         f"{full.per_second:,.0f}",
+        f"{sorted(line.cost_us)[len(line.cost_us) // 2]:,.0f}",
         *(f"{value:.2f}" for value in (full.p50, full.p99, part.p50, part.p99)),
     ]
 

@@ -30,7 +30,8 @@ def _as_is() -> None:
 class Door(NamedTuple):
     """One way to ask a running server.
 
-    reader: a key of `load.READERS`; prepare: called before each phase
+    reader: a key of `load.READERS`
+    works: processes whose processor time its requests cost; prepare: called before each phase
     """
 
     name: str
@@ -38,6 +39,7 @@ class Door(NamedTuple):
     path: str
     body: Callable[[Subject, int], bytes]
     reader: str
+    works: Callable[[], list[int]]
     prepare: Callable[[], None] = _as_is
 
     def requests(self, subject: Subject) -> list[str]:
@@ -128,12 +130,22 @@ def settle(servers: list[Server]) -> bool:
     another in the next."""
     until = time.monotonic() + REST_LIMIT_S
     while time.monotonic() < until:
-        before = sum(_worked(pid) for server in servers for pid in tree(server.pid))
+        everybody = [pid for server in servers for pid in tree(server.pid)]
+        before = worked_s(everybody)
         time.sleep(REST_LOOK_S)
-        after = sum(_worked(pid) for server in servers for pid in tree(server.pid))
-        if after - before <= REST_SHARE * REST_LOOK_S * len(servers):
+        if worked_s(everybody) - before <= REST_SHARE * REST_LOOK_S * len(servers):
             return True
     return False
+
+
+def worked_s(pids: list[int]) -> float:
+    """Seconds of processor time the processes have used; those that are gone count nothing."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            fields = _fields(Path(f"/proc/{pid}/stat"))
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / _TICKS
 
 
 def tree(root: int) -> list[int]:
@@ -156,14 +168,6 @@ def move(pid: int, core: int | None, niceness: int) -> None:
             os.setpriority(os.PRIO_PROCESS, int(task.name), niceness)
             if core is not None:
                 os.sched_setaffinity(int(task.name), {core})
-
-
-def _worked(pid: int) -> float:
-    """Seconds of processor time; 0 for a process that is gone."""
-    with suppress(OSError):
-        fields = _fields(Path(f"/proc/{pid}/stat"))
-        return (int(fields[11]) + int(fields[12])) / _TICKS
-    return 0.0
 
 
 def _fields(stat: Path) -> list[str]:
