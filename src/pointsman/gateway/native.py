@@ -253,10 +253,10 @@ def context_of(schema: Schema, given: Mapping[str, Any]) -> dict[str, Value]:
     context = dict(schema.defaults)
     for name, kind in schema.plain:
         if name in given:
-            value: Any = given[name]
-            if type(value) is not kind or (kind is str and len(value) > STRING_CHARACTERS):
+            fits = type(given[name]) is kind
+            if not fits or (kind is str and len(given[name]) > STRING_CHARACTERS):
                 break
-            context[name] = value
+            context[name] = given[name]
     else:
         return context
     known = {a.name: given[a.name] for a in schema.attributes if a.name in given}

@@ -8,22 +8,20 @@ Pinned to uvicorn 0.54: `cycle`, `pipeline`, `flow` and `_start_asgi_task` are i
 """
 
 import asyncio
-import logging
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import (
-    HttpToolsProtocol,
-)
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.gateway.answers import CONTINUE, refusal
-from pointsman.gateway.errors import INTERNAL, STATUS
+from pointsman.gateway.errors import STATUS
 from pointsman.gateway.exchange import Exchange
+from pointsman.gateway.heads import not_http, size_of
 
 if TYPE_CHECKING:
     from pointsman.gateway.edge import Edge
@@ -32,8 +30,6 @@ LINGER_S: Final = 1.0
 """How long a refused client may go on sending before its connection is reset."""
 GRACE_S: Final = 0.5
 """While draining: how long an idle connection stays open for a request already on its way."""
-_logger = logging.getLogger(__name__)
-
 _NEVER: Final = float("inf")
 _HOP_BY_HOP: Final = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
@@ -118,7 +114,7 @@ class FastLane(HttpToolsProtocol):
             return
         except httptools.HttpParserError as error:
             if not self._dead:
-                refused = _not_http(error)
+                refused = not_http(error)
                 self._refuse_connection(STATUS[refused.kind], refused)
             return
         phase = self.phase
@@ -179,7 +175,7 @@ class FastLane(HttpToolsProtocol):
         headers = self.headers
         fields = dict(headers)
         most = edge.limits.head_bytes
-        if self._head_bytes + self._chunk > most and _size(self.url, headers) > most:
+        if self._head_bytes + self._chunk > most and size_of(self.url, headers) > most:
             self._refuse_connection(431, edge.head_too_large)
             return
         match = edge.table.fast.get(self.url)
@@ -402,19 +398,3 @@ class FastLane(HttpToolsProtocol):
             waiting.keep_alive = False
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
-
-
-def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
-    return len(url) + sum([len(name) + len(value) + 4 for name, value in headers])
-
-
-def _not_http(error: httptools.HttpParserError) -> PointsmanError:
-    """What the parser objects to; a fault in one of our callbacks is ours, not the client's."""
-    cause = error.__context__
-    if cause is not None and not isinstance(
-        cause, httptools.HttpParserInvalidURLError | UnicodeDecodeError
-    ):
-        _logger.error("a parser callback failed", exc_info=cause)
-        return INTERNAL
-    said = str(cause or error)[:200]
-    return PointsmanError(Kind.MALFORMED, f"this is not an HTTP/1.1 request: {said}")
