@@ -49,6 +49,7 @@ class Child(msgspec.Struct, frozen=True):
     """One process to keep running.
 
     arguments: after the interpreter, such as `("-m", "pointsman.gateway.worker")`
+    environment: on top of ours; hidden: those of ours that it does not get
     stage: children of a lower stage are stopped, and gone, before those of the next are asked to
     drain_s: how long it may take to stop before it is killed
     ready: whether the process of this pid does its work; None = as soon as it runs
@@ -57,6 +58,7 @@ class Child(msgspec.Struct, frozen=True):
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str] = {}
+    hidden: frozenset[str] = frozenset()
     files: tuple[int, ...] = ()
     stage: int = 0
     drain_s: float = 30.0
@@ -159,11 +161,12 @@ class Supervisor:
     async def _once(self, slot: _Slot) -> int:
         """The exit code of one life of the child."""
         child = slot.child
+        ours = {name: value for name, value in os.environ.items() if name not in child.hidden}
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *child.arguments,
-                env={**os.environ, **child.environment, "PYTHONUNBUFFERED": "1"},
+                env={**ours, **child.environment, "PYTHONUNBUFFERED": "1"},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

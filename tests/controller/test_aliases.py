@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,55 +12,11 @@ import pytest
 
 from control_process import ControlProcess, running
 from mlflow_server import MlflowServerProcess
+from registered_models import Models
 
 NOTICED_S = 5.0
 PREPARED_S = 90.0
 SECRET = "a-webhook-secret-of-enough-length"
-
-
-class Models:
-    """Registered models, each with two versions that fit and a third with other classes."""
-
-    def __init__(self, server: MlflowServerProcess) -> None:
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-        os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
-        import mlflow
-        import mlflow.sklearn
-        import numpy as np
-        import pandas as pd
-        from sklearn.linear_model import LogisticRegression
-
-        mlflow.set_tracking_uri(server.url)
-        rows = pd.DataFrame({"a": np.linspace(0, 1, 40), "b": np.linspace(1, 0, 40)})
-        self.client = mlflow.MlflowClient()
-        self._sources = []
-        for labels in (("no", "yes"), ("no", "yes"), ("no", "maybe")):
-            model = LogisticRegression(C=1.0 + len(self._sources)).fit(rows, np.repeat(labels, 20))
-            with mlflow.start_run():
-                info = mlflow.sklearn.log_model(
-                    model,
-                    name="model",
-                    input_example=rows.head(3),
-                    pip_requirements=["scikit-learn"],
-                )
-            self._sources.append(info.model_uri)
-
-    def register(self, name: str) -> None:
-        """Versions 1 to 3 under a name of a test's own, the alias champion on 1."""
-        import mlflow
-
-        for source in self._sources:
-            mlflow.register_model(source, name)
-        self.point(name, "1")
-
-    def add(self, name: str) -> None:
-        """One more version."""
-        import mlflow
-
-        mlflow.register_model(self._sources[0], name)
-
-    def point(self, name: str, version: str, alias: str = "champion") -> None:
-        self.client.set_registered_model_alias(name, alias, version)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +31,8 @@ def control(
     with running(
         tmp_path_factory.mktemp("aliases"),
         POINTSMAN_REGISTRIES=f"main={mlflow_server.url}",
-        POINTSMAN_WEBHOOK_SECRETS=f"main={SECRET}",
+        POINTSMAN_WEBHOOK_SECRETS="main=${env:HOOK}",
+        HOOK=SECRET,
         POINTSMAN_POLL_S="1",
     ) as found:
         yield found
@@ -129,7 +85,7 @@ def test_apply_pins_the_alias_and_proves_the_compiled_model(
 
     assert applied.status_code == 200, applied.text
     (champion,) = control.call("GET", path("pinned", "/status")).json()["variants"]
-    assert (champion["version"], champion["source"]) == ("1", "models:/pinned/1")
+    assert (champion["version"], champion["source"]) == ("1", "models://main/pinned/1")
     assert champion["runtime"] == "onnx"
     assert champion["parity"]["passed"] is True
     assert champion["parity"]["rows"] >= 1000
@@ -146,7 +102,10 @@ def test_a_followed_alias_is_served_after_it_was_prepared(
 
     until(lambda: version(control, "followed") == "2", PREPARED_S, "version 2", control)
     assert last(control, "followed")["action"] == "follow"
-    assert "models:/followed/1 → models:/followed/2" in last(control, "followed")["sentence"]
+    assert (
+        "models://main/followed/1 → models://main/followed/2"
+        in last(control, "followed")["sentence"]
+    )
     assert control.call("GET", path("followed")).json()["number"] == 2
 
 

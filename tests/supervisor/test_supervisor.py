@@ -223,6 +223,19 @@ def test_lines_of_children_carry_their_names(capfd: pytest.CaptureFixture[str]) 
     assert "talker | two\n" in said
 
 
+def test_a_child_does_not_get_variables_that_are_hidden_from_it(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Secrets of one child are not there for the others to read."""
+    monkeypatch.setenv("FOR_ONE_ONLY", "canary")
+    code = "import os; print('it is', os.environ.get('FOR_ONE_ONLY')); raise SystemExit(78)"
+    curious = child("curious", code, hidden=frozenset({"FOR_ONE_ONLY"}))
+
+    asyncio.run(Supervisor([curious], QUICK).run())
+
+    assert "curious | it is None\n" in capfd.readouterr().err
+
+
 @given(failures=st.integers(1, 10_000), draw=st.floats(0, 1, exclude_max=True))
 def test_backoff_is_bounded_and_never_zero(failures: int, draw: float) -> None:
     backoff = Backoff()

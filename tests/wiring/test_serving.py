@@ -247,13 +247,15 @@ def test_a_gateway_apart_serves_what_a_controller_elsewhere_publishes(tmp_path: 
     with running(tmp_path / "control") as control:
         control.apply(project("apart"))
         made = control.call("POST", "/v1/tokens", {"name": "edge", "role": "gateway"}).json()
+        token = tmp_path / "token"
+        token.write_text(made["token"])
         parent = Parent(
             "gateway",
             tmp_path / "gateway",
             "--admin-url",
             control.url,
             "--gateway-token",
-            made["token"],
+            f"${{file:{token}}}",
         )
         try:
             reports = parent.data / "gateway" / "workers"

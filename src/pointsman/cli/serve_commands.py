@@ -26,9 +26,22 @@ Trusted = Annotated[
     list[str] | None,
     typer.Option("--trust-registry", help="NAME whose models may bring code along; repeatable."),
 ]
+Tokens = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--registry-token",
+        help="NAME=REFERENCE to a bearer token: ${env:VARIABLE} or ${file:/path}; repeatable.",
+    ),
+]
+Logins = Annotated[
+    list[str] | None,
+    typer.Option("--registry-login", help="NAME=REFERENCE to USER:PASSWORD; repeatable."),
+]
 Webhooks = Annotated[
     list[str] | None,
-    typer.Option("--webhook-secret", help="NAME=SECRET that the registry signs with; repeatable."),
+    typer.Option(
+        "--webhook-secret", help="NAME=REFERENCE to what the registry signs with; repeatable."
+    ),
 ]
 Roots = Annotated[
     list[Path] | None,
@@ -58,6 +71,8 @@ def serve(
     workers: Workers = None,
     registry: Registries = None,
     trust_registry: Trusted = None,
+    registry_token: Tokens = None,
+    registry_login: Logins = None,
     webhook_secret: Webhooks = None,
     allow_local: Roots = None,
     admin_host_name: HostNames = None,
@@ -77,6 +92,8 @@ def serve(
             workers=workers,
             registries=registry,
             trusted=_plain(trust_registry),
+            registry_tokens=registry_token,
+            registry_logins=registry_login,
             webhook_secrets=webhook_secret,
             local_roots=allow_local,
             admin_host_names=_plain(admin_host_name),
@@ -90,7 +107,12 @@ def gateway(
     context: typer.Context,
     admin_url: Annotated[str, typer.Option("--admin-url", envvar="POINTSMAN_ADMIN_URL")] = "",
     gateway_token: Annotated[
-        str, typer.Option("--gateway-token", envvar="POINTSMAN_GATEWAY_TOKEN")
+        str,
+        typer.Option(
+            "--gateway-token",
+            envvar="POINTSMAN_GATEWAY_TOKEN",
+            help="REFERENCE to a token of role gateway: ${env:VARIABLE} or ${file:/path}.",
+        ),
     ] = "",
     data: Data = None,
     host: Host = None,
@@ -104,6 +126,8 @@ def gateway(
         from pointsman.wiring import serving, settings
 
         session: Session = context.obj
+        source = context.get_parameter_source("gateway_token")
+        said_here = source is not None and source.name == "COMMANDLINE"
         wanted = settings.load(
             data=data,
             host=host,
@@ -112,7 +136,7 @@ def gateway(
             insecure=insecure or None,
             log_level=log_level,
             admin_url=admin_url or session.url,
-            gateway_token=gateway_token or session.token,
+            gateway_token=_secret(gateway_token, shown=said_here) or session.token,
         )
         raise typer.Exit(serving.gateway(wanted))
 
@@ -123,6 +147,8 @@ def controller(
     admin_port: AdminPort = None,
     registry: Registries = None,
     trust_registry: Trusted = None,
+    registry_token: Tokens = None,
+    registry_login: Logins = None,
     webhook_secret: Webhooks = None,
     allow_local: Roots = None,
     admin_host_name: HostNames = None,
@@ -139,6 +165,8 @@ def controller(
             "admin_port": admin_port,
             "registries": registry,
             "trusted": _plain(trust_registry),
+            "registry_tokens": registry_token,
+            "registry_logins": registry_login,
             "webhook_secrets": webhook_secret,
             "local_roots": allow_local,
             "admin_host_names": _plain(admin_host_name),
@@ -152,7 +180,23 @@ def controller(
                 f"--admin-host {wanted.admin_host}: reached beyond this machine, without TLS",
                 hint="keep it on loopback behind a proxy with TLS, or say --insecure",
             )
+        wanted.check_secrets()
         control.run(wanted)
+
+
+def _secret(text: str, *, shown: bool) -> str:
+    """What a reference refers to; a plain secret only where `ps` does not show it."""
+    from pointsman.wiring import secrets
+
+    if secrets.is_reference(text):
+        return secrets.read(text, "the gateway token")
+    if text and shown:
+        raise PointsmanError(
+            Kind.INVALID,
+            "--gateway-token: a plain secret among the arguments can be read by everybody here",
+            hint=f"set POINTSMAN_GATEWAY_TOKEN, or {secrets.HINT}",
+        )
+    return text
 
 
 def _plain(values: list[str] | None) -> list[str] | None:

@@ -21,7 +21,7 @@ from pointsman.controller.projects import Intent, Outcome, Projects
 from pointsman.controller.state import Pin
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.ports import ModelVersion
-from pointsman.spec import canonical
+from pointsman.spec import canonical, references
 from pointsman.store import proposals, revisions
 from pointsman.store.audit import Entry
 from pointsman.store.proposals import Proposal, Watched
@@ -56,13 +56,13 @@ class Aliases:
             active = revisions.active(connection)
             before = proposals.watched(connection)
         pins = {revision.project: state.decode(revision.state).pins for revision in active}
-        asked = {pin.asked: pin for own in pins.values() for pin in own.values() if _moves(pin)}
+        asked = {_place(pin): pin for own in pins.values() for pin in own.values() if _moves(pin)}
         seen = {reference: self._sight(pin, before) for reference, pin in asked.items()}
         for revision in active:
             moved = {
                 variant: version
                 for variant, pin in pins[revision.project].items()
-                if (version := seen.get(pin.asked)) is not None
+                if (version := seen.get(_place(pin))) is not None
             }
             if moved:
                 self._settle(revision, pins[revision.project], moved)
@@ -103,17 +103,18 @@ class Aliases:
 
     def _sight(self, pin: Pin, before: Mapping[str, Watched]) -> ModelVersion | None:
         """What a reference points to now; None where the registry cannot say."""
-        last = before.get(pin.asked)
+        place = _place(pin)
+        last = before.get(place)
         try:
-            version = self._resolve(pin.asked)
+            version = self._resolve(place)
         except PointsmanError as error:
             if last is None or last.error != error.message:
-                _log.warning("registry", reference=pin.asked, error=error.message)
+                _log.warning("registry", reference=place, error=error.message)
                 source = last.source if last else pin.source
-                self._remember(Watched(pin.asked, pin.registry, source, self._now(), error.message))
+                self._remember(Watched(place, pin.registry, source, self._now(), error.message))
             return None
         if last is None or last.source != version.uri or last.error:
-            self._remember(Watched(pin.asked, pin.registry, version.uri, self._now(), ""))
+            self._remember(Watched(place, pin.registry, version.uri, self._now(), ""))
         return version
 
     def _settle(self, revision: Revision, pins: Mapping[str, Pin], seen: Moved) -> None:
@@ -285,8 +286,13 @@ class Aliases:
 
 
 def _moves(pin: Pin) -> bool:
-    """Whether a reference can point elsewhere tomorrow (`@alias`), or is a version already."""
-    return pin.asked != pin.source
+    """Whether a reference can point elsewhere tomorrow, or is a version already."""
+    return references.is_alias(pin.asked)
+
+
+def _place(pin: Pin) -> str:
+    """What was asked for, in the registry it was found in: others may have come since."""
+    return references.within(pin.asked, pin.registry)
 
 
 def _settled(last: Proposal | None, version: ModelVersion, revision: Revision) -> bool:

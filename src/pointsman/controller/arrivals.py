@@ -9,15 +9,17 @@ import structlog
 from pointsman.controller import state
 from pointsman.controller.ledger import Ledger
 from pointsman.domain.errors import PointsmanError
+from pointsman.spec import references
 from pointsman.store import proposals, revisions
 from pointsman.store.audit import Entry
 from pointsman.store.proposals import Watched
 
 _log = structlog.get_logger(__name__)
-_REGISTERED: Final = re.compile(r"models:/([^/@:]+)/[1-9][0-9]*")
+_REGISTERED: Final = re.compile(r"(models://[^/]+/[^/@:]+)/[1-9][0-9]*")
 
 Newest = Callable[[Iterable[str]], Mapping[str, str]]
-"""The highest version of each registered model that is known, by name. Blocking."""
+"""The highest version of each registered model (`models://REGISTRY/NAME`) that is known. Blocking.
+"""
 
 
 class Arrivals:
@@ -43,10 +45,10 @@ class Arrivals:
             _log.debug("registry", error=error.message)
             return
         for model, version in newest.items():
-            last = before.get(f"models:/{model}")
+            last = before.get(model)
             if last is not None and last.source == version:
                 continue
-            sight = Watched(f"models:/{model}", "", version, self._ledger.now_ms(), "")
+            sight = Watched(model, "", version, self._ledger.now_ms(), "")
             with self._ledger.writing() as connection:
                 proposals.seen(connection, sight)
             if last is not None and int(version or 0) > int(last.source or 0):
@@ -54,14 +56,16 @@ class Arrivals:
                     self._tell(project, variant, model, version)
 
     def _tell(self, project: str, variant: str, model: str, version: str) -> None:
+        registry, plain = references.split(model)
+        name = plain.removeprefix("models:/")
         self._ledger.note(
             Entry(
                 actor="pointsman",
                 tenant=project.partition("/")[0],
                 target=project,
                 action="arrival",
-                sentence=f"{project}: version {version} of {model} is in the registry; point the "
-                f"alias to it, or name it, to serve it as {variant}",
+                sentence=f"{project}: version {version} of {name} is in registry {registry}; point "
+                f"the alias to it, or name it, to serve it as {variant}",
                 payload={"model": model, "version": version, "variant": variant},
             )
         )

@@ -8,7 +8,8 @@ from pointsman.decide.compile import ProjectState
 class Pin(msgspec.Struct, frozen=True):
     """A model reference as it was resolved.
 
-    asked: as written (`models:/income@champion`); source: pinned (`models:/income/3`)
+    asked: as written (`models:/income@champion`)
+    source: pinned, with its registry (`models://main/income/3`)
     """
 
     asked: str

@@ -8,7 +8,7 @@ import http.client
 import json
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -30,9 +30,15 @@ class Answer(Exception):  # noqa: N818 - an answer that is no success, not a fai
 
 
 class HttpClient:
-    """GET below one base URL. timeout_s: for connecting and for each wait for bytes."""
+    """GET below one base URL.
 
-    def __init__(self, url: str, *, authorization: str = "", timeout_s: float = 10.0) -> None:
+    authorization: makes the Authorization header of each request, empty for none
+    timeout_s: for connecting and for each wait for bytes
+    """
+
+    def __init__(
+        self, url: str, *, authorization: Callable[[], str] = str, timeout_s: float = 10.0
+    ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
             raise PointsmanError(
@@ -52,8 +58,7 @@ class HttpClient:
         self._tls = parts.scheme == "https"
         self._prefix = parts.path.rstrip("/")
         self._headers = {"Accept": "*/*", "User-Agent": "pointsman"}
-        if authorization:
-            self._headers["Authorization"] = authorization
+        self._authorization = authorization
         self._timeout_s = timeout_s
 
     def json(self, path: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -77,9 +82,11 @@ class HttpClient:
 
     @contextmanager
     def _get(self, target: str) -> Iterator[http.client.HTTPResponse]:
+        secret = self._authorization()
+        headers = {**self._headers, "Authorization": secret} if secret else self._headers
         connection = self._connection()
         try:
-            connection.request("GET", self._prefix + target, headers=self._headers)
+            connection.request("GET", self._prefix + target, headers=headers)
             response = connection.getresponse()
             if response.status != http.client.OK:
                 raise self._not_ok(response)

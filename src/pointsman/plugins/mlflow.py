@@ -7,7 +7,7 @@ answers 400, not 404. All methods block and belong off the event loop.
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
@@ -46,7 +46,7 @@ class MlflowServer(msgspec.Struct, frozen=True):
 
     name: of the registry, for people; url: of the server, without `/api`
     trusted: whether formats that carry code may be loaded from it
-    authorization: value of the Authorization header, empty for none; never logged
+    authorization: makes the value of the Authorization header, empty for none
     file_roots: directories that `file:` artifact locations may be below; none unless allowed
     timeout_s: for connecting and for each wait for bytes
     """
@@ -54,7 +54,7 @@ class MlflowServer(msgspec.Struct, frozen=True):
     name: str
     url: str
     trusted: bool = False
-    authorization: str = ""
+    authorization: Callable[[], str] = str
     file_roots: tuple[Path, ...] = ()
     timeout_s: float = 10.0
 
@@ -73,6 +73,14 @@ class MlflowRegistry:
     @property
     def name(self) -> str:
         return self._name
+
+    def check(self) -> None:
+        """Asks for one registered model. Raises PointsmanError where the registry does not answer,
+        or not to us."""
+        try:
+            self._get("registered-models/search", max_results="1")
+        except Answer as answer:
+            self._refused(self._client.url, answer)
 
     def resolve(self, uri: str) -> ModelVersion:
         """The version behind a URI: `models:/name@alias` or `/3`, `models:/m-…`, `runs:/id/path`.

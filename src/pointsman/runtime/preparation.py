@@ -82,17 +82,18 @@ class Prepared(msgspec.Struct, frozen=True):
         return (self.digest, *sorted({file.digest for file in self.manifest.files}))
 
 
-def fetch_and_prepare(
+def fetch_and_prepare(  # noqa: PLR0913, PLR0917 - what to prepare, where from, where to, how far
     registry: Registry,
     version: ModelVersion,
     classes: tuple[str, ...],
     features: tuple[Feature, ...],
     blobs: BlobStore,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Prepared:
     """Downloads the version and prepares it. Blocking, for minutes; raises PointsmanError."""
     with tempfile.TemporaryDirectory(prefix="model-", dir=blobs.root / "tmp") as directory:
         registry.download(version, Path(directory))
-        return prepare(Request(version, Path(directory), classes, features), blobs)
+        return prepare(Request(version, Path(directory), classes, features), blobs, limits)
 
 
 def prepare(request: Request, blobs: BlobStore, limits: Limits = DEFAULT_LIMITS) -> Prepared:

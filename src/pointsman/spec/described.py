@@ -65,7 +65,7 @@ KEYS: Final[dict[str, dict[str, str]]] = {
     },
     "Variant": {
         "model": "`models:/NAME@ALIAS`, `models:/NAME/VERSION`, `runs:/RUN_ID/PATH`, or a path "
-        "below a root the operator allows.",
+        "below a root the operator allows; `models://REGISTRY/NAME@ALIAS` names the registry.",
         "constant": "Class this variant always answers: a fallback without a model.",
         "decision": "What differs from `spec.decision`. Changing it makes another variant.",
         "cost": "What a request to it costs.",

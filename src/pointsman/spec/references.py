@@ -1,8 +1,14 @@
-"""The grammar of model references. Whether a model exists is the registry's word, not ours."""
+"""The grammar of model references. Whether a model exists is the registry's word, not ours.
+
+A reference may name its registry where a URI names its host: `models://staging/income@champion`.
+"""
 
 import re
 from typing import Final
 
+from pointsman.domain.names import is_name
+
+_QUALIFIED: Final = re.compile(r"(models|runs)://([^/]*)(/.*)?", re.DOTALL)
 _ALIAS: Final = re.compile(r"models:/[^/@:]+@[A-Za-z0-9_-]+")
 _VERSION: Final = re.compile(r"models:/[^/@:]+/[1-9][0-9]*")
 _LOGGED: Final = re.compile(r"models:/m-[0-9a-f]+")
@@ -12,15 +18,38 @@ _STAGES: Final = frozenset({"production", "staging", "archived", "none", "latest
 _FORMS: Final = "models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID/PATH or a path"
 
 
+def split(uri: str) -> tuple[str, str]:
+    """The registry it names, empty where it names none, and the reference without it."""
+    if match := _QUALIFIED.fullmatch(uri):
+        return match[2], f"{match[1]}:{match[3] or '/'}"
+    return "", uri
+
+
+def within(uri: str, registry: str) -> str:
+    """The reference with the registry named; one that names its own, and a path, stay as they
+    are."""
+    for scheme in ("models:", "runs:"):
+        if uri.startswith(f"{scheme}/") and not uri.startswith(f"{scheme}//"):
+            return f"{scheme}//{registry}{uri.removeprefix(scheme)}"
+    return uri
+
+
 def is_alias(uri: str) -> bool:
     """Whether what it names can move to another version."""
-    return _ALIAS.fullmatch(uri) is not None
+    return _ALIAS.fullmatch(split(uri)[1]) is not None
 
 
 def problem(uri: str) -> tuple[str, str] | None:
     """Message and hint where it is no reference to a model, else None."""
     if any(character.isspace() and character != " " for character in uri) or uri != uri.strip():
         return "a model reference has no blanks around it", ""
+    if match := _QUALIFIED.fullmatch(uri):
+        if not is_name(match[2]):
+            hint = f"write {match[1]}://REGISTRY/..., the name as the operator configured it"
+            return f"'{match[2]}' is not the name of a registry", hint
+        plain = split(uri)[1]
+        found = problem(plain)
+        return found and (found[0].replace(f"'{plain}'", f"'{uri}'"), found[1])
     if uri.startswith("models:"):
         return _registered(uri)
     if uri.startswith("runs:"):

@@ -3,8 +3,7 @@
 import os
 import platform
 import shutil
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -17,15 +16,16 @@ from pointsman.controller.intake import Intake
 from pointsman.controller.process import Loop
 from pointsman.controller.rollcall import RollCall
 from pointsman.controller.system_routes import Check, Probe
+from pointsman.domain.errors import PointsmanError
 from pointsman.journal.recovery import segment_numbers
 from pointsman.journal.segment import file_name
+from pointsman.plugins.mlflow import MlflowRegistry
 from pointsman.store import audit, journal_state, published
 from pointsman.store.database import DATABASE_FILE, reader
 from pointsman.wiring.settings import Settings
 
 _LOW_BYTES: Final = 1 << 30
 _LAG_BYTES: Final = 64 << 20
-_REGISTRY_S: Final = 3.0
 _MOST_FAULTS: Final = 100
 
 
@@ -41,9 +41,15 @@ class Checkup:
     """Looks at everything this controller depends on. Blocking."""
 
     def __init__(
-        self, wanted: Settings, engine: Engine, workers: RollCall, background: Background
+        self,
+        wanted: Settings,
+        engine: Engine,
+        workers: RollCall,
+        background: Background,
+        registries: Iterable[MlflowRegistry],
     ) -> None:
         self._wanted = wanted
+        self._registries = list(registries)
         self._reader = reader(engine)
         self._workers = workers
         self._loops, self._intake, self._ballast = background
@@ -76,7 +82,7 @@ class Checkup:
             self._gateways,
             self._background,
             self._exposure,
-            *(self._registry(name, url) for name, url in self._wanted.registries.items()),
+            *(self._registry(registry) for registry in self._registries),
         ]
 
     def _database(self) -> Check:
@@ -149,21 +155,16 @@ class Checkup:
             )
         return Check("exposure", "ok", f"admin API on {self._wanted.admin_host}")
 
-    def _registry(self, name: str, url: str) -> Probe:
+    def _registry(self, registry: MlflowRegistry) -> Probe:
+        name, url = f"registry {registry.name}", self._wanted.registries[registry.name]
+
         def probe() -> Check:
-            # The operator named this address; proxies of the environment have no part in it.
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             try:
-                with opener.open(f"{url.rstrip('/')}/health", timeout=_REGISTRY_S) as answer:
-                    said = answer.status
-            except OSError as error:
-                return Check(
-                    f"registry {name}",
-                    "warning",
-                    f"{url}: {error}",
-                    "serving goes on with the pinned versions; alias moves are not seen",
-                )
-            return Check(f"registry {name}", "ok", f"{url}: {said}")
+                registry.check()
+            except PointsmanError as error:
+                hint = "serving goes on with the pinned versions; alias moves are not seen"
+                return Check(name, "warning", error.message, f"{error.hint}; {hint}")
+            return Check(name, "ok", f"{url}: answers")
 
         return probe
 

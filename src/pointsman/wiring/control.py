@@ -84,7 +84,7 @@ def _graph(
     blobs = BlobStore(wanted.blobs)
     registries, local = sources.registries(wanted)
     known = sources.Sources(registries, local)
-    prepare = sources.preparer(known, blobs, engine, clock)
+    prepare = sources.preparer(known, blobs, engine, clock, wanted)
     projects = Projects(ledger, Workshop(known.resolve, prepare, blobs), blobs)
     aliases = Aliases(ledger, projects, known.resolve)
     arrivals = Arrivals(ledger, known.newest)
@@ -92,7 +92,8 @@ def _graph(
     workers = RollCall(wanted.data / "gateway" / "workers")
     journal = wanted.data / "journal"
     intake = Intake(Ingester(journal, engine, Catalog(ledger, blobs)))
-    keeper = Housekeeping(wanted.data, engine, lambda: retentions(ledger), SegmentRetention())
+    segments = SegmentRetention(wanted.journal_keep, wanted.journal_max)
+    keeper = Housekeeping(wanted.data, engine, lambda: retentions(ledger), segments)
     ingesting = Loop("ingest", intake.turn, INGEST_S)
     keeping = Loop("housekeeping", lambda: keeper.sweep().more, KEEP_S)
     watching = Loop("registries", lambda: _look(arrivals, aliases), wanted.poll_s)
@@ -101,7 +102,8 @@ def _graph(
     when_full(engine, lambda: _make_room(keeper, keeping))
     statuses = Statuses(ledger, projects, workers, blobs, lambda: _troubles(intake, loops))
     explanations = Explanations(ledger, blobs)
-    checkup = Checkup(wanted, engine, workers, Background(loops, intake, keeper.ballast))
+    background = Background(loops, intake, keeper.ballast)
+    checkup = Checkup(wanted, engine, workers, background, registries)
     routes = [
         *ProjectRoutes(projects, switches, aliases, workers).routes(),
         *OverviewRoutes(statuses, explanations, projects).routes(),

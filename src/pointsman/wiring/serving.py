@@ -34,6 +34,7 @@ _BACKLOG: Final = 1024
 
 def serve(wanted: Settings) -> int:
     """Runs everything on this machine until a signal; the exit code."""
+    wanted.check_secrets()
     _check_exposed(wanted.admin_host, wanted, "the admin API", "--admin-host")
     _check_exposed(wanted.host, wanted, "the data plane", "--host", keys=True)
     with _owned(wanted), _data_socket(wanted) as data, _reserved_port(wanted) as admin_port:
@@ -105,7 +106,9 @@ class _Parent:
         async def ready(_: int) -> bool:
             return await asyncio.to_thread(_answers, self._runner_socket)
 
-        return Child("runner", arguments, stage=1, ready=ready)
+        return Child(
+            "runner", arguments, hidden=self._wanted.secret_variables, stage=1, ready=ready
+        )
 
     def _workers(self) -> list[Child]:
         os.set_inheritable(self._data.fileno(), True)
@@ -129,6 +132,7 @@ class _Parent:
             f"worker-{slot}",
             ("-m", "pointsman.gateway.worker"),
             {WORKER_VARIABLE: msgspec.json.encode(told).decode()},
+            hidden=wanted.secret_variables,
             files=(self._data.fileno(),),
             stage=0,
             drain_s=told.balancer_wait_s + told.drain_s + 5.0,
@@ -299,6 +303,8 @@ def _environment(wanted: Settings) -> dict[str, str]:
         "DATA": str(wanted.data),
         "ADMIN_HOST": wanted.admin_host,
         "REGISTRIES": _joined(wanted.registries),
+        "REGISTRY_TOKENS": _joined(wanted.registry_tokens),
+        "REGISTRY_LOGINS": _joined(wanted.registry_logins),
         "WEBHOOK_SECRETS": _joined(wanted.webhook_secrets),
         "TRUSTED": ",".join(sorted(wanted.trusted)),
         "LOCAL_ROOTS": ",".join(str(root) for root in wanted.local_roots),

@@ -2,14 +2,20 @@
 
 import ipaddress
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import is_name
+from pointsman.spec.scalars import Bytes, Milliseconds
+from pointsman.wiring import secrets
+
+_TOKENS: Final = frozenset({"POINTSMAN_TOKEN", "POINTSMAN_GATEWAY_TOKEN"})
 
 
 class Settings(BaseSettings):
@@ -18,11 +24,15 @@ class Settings(BaseSettings):
     data: the data directory; host, port: of the data plane; admin_host, admin_port: of the API
     workers: gateway processes, 0 = one for each CPU this process may use
     registries: MLflow servers by name; trusted: those whose models may bring code along
-    webhook_secrets: by registry name, for signed deliveries
+    registry_tokens, registry_logins: by registry name, references to a bearer token or to
+        `user:password`; webhook_secrets: the same, to what signs deliveries
     local_roots: directories below which a model may be named by its path
     insecure: serve beyond loopback without keys and without TLS
     admin_host_names: names besides loopback that the admin API may be addressed by
     poll_s: how often the registry is asked. 2 s, so that a move is noticed within 5 s
+    journal_keep, journal_max: how long segments that are taken in stay, in ms, and of how many
+        bytes; prepare_timeout_s, prepare_memory, prepare_model: what a model may take to prepare,
+        in seconds and bytes, and how large it may be
     """
 
     model_config = SettingsConfigDict(env_prefix="POINTSMAN_", frozen=True, extra="ignore")
@@ -35,7 +45,9 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=0, le=256)] = 0
     registries: Annotated[dict[str, str], NoDecode] = Field(default={})
     trusted: Annotated[frozenset[str], NoDecode] = frozenset()
-    webhook_secrets: Annotated[dict[str, str], NoDecode] = Field(default={}, repr=False)
+    registry_tokens: Annotated[dict[str, str], NoDecode] = Field(default={})
+    registry_logins: Annotated[dict[str, str], NoDecode] = Field(default={})
+    webhook_secrets: Annotated[dict[str, str], NoDecode] = Field(default={})
     local_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     insecure: bool = False
     admin_host_names: Annotated[frozenset[str], NoDecode] = frozenset()
@@ -43,8 +55,15 @@ class Settings(BaseSettings):
     gateway_token: Annotated[str, Field(repr=False)] = ""
     poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
     log_level: str = "info"
+    journal_keep: Milliseconds = Field(default="14d", validate_default=True)
+    journal_max: Bytes = Field(default="10GB", validate_default=True)
+    prepare_timeout_s: Annotated[int, Field(gt=0, le=86_400)] = 180
+    prepare_memory: Bytes = Field(default="8GiB", validate_default=True)
+    prepare_model: Bytes = Field(default="2GiB", validate_default=True)
 
-    @field_validator("registries", "webhook_secrets", mode="before")
+    @field_validator(
+        "registries", "registry_tokens", "registry_logins", "webhook_secrets", mode="before"
+    )
     @classmethod
     def _pairs(cls, value: object) -> object:
         """`name=value,name=value`, or a list of such pairs."""
@@ -57,6 +76,26 @@ class Settings(BaseSettings):
             raise ValueError("write NAME=VALUE; several with commas between them")
         return {name: rest for name, _, rest in pairs}
 
+    @field_validator("registries")
+    @classmethod
+    def _addresses(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, url in value.items():
+            if "@" in urlsplit(url).netloc:
+                raise ValueError(
+                    f"the address of {name} holds a password, and addresses end up in logs; give "
+                    "it with --registry-login"
+                )
+        return value
+
+    @field_validator("registry_tokens", "registry_logins", "webhook_secrets")
+    @classmethod
+    def _references(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, reference in value.items():
+            if not secrets.is_reference(reference):
+                # What it is may be the secret itself: it is not repeated.
+                raise ValueError(f"a secret of {name} is given in plain text; {secrets.HINT}")
+        return value
+
     @field_validator("trusted", "local_roots", "admin_host_names", mode="before")
     @classmethod
     def _list(cls, value: object) -> object:
@@ -65,9 +104,39 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         known = {*self.registries, "local"}
-        for unknown in sorted((self.trusted | set(self.webhook_secrets)) - known):
+        named = self.trusted | self.webhook_secrets.keys() | self.registry_tokens.keys()
+        for unknown in sorted((named | self.registry_logins.keys()) - known):
             raise ValueError(f"there is no registry {unknown!r}; name it with --registry first")
+        for name in sorted(self.registry_tokens.keys() & self.registry_logins.keys()):
+            raise ValueError(f"registry {name} has a token and a login; give one of them")
         return self
+
+    def authorization(self, registry: str) -> Callable[[], str]:
+        """Makes the Authorization header for a registry, empty where it needs none."""
+        if reference := self.registry_tokens.get(registry):
+            return secrets.bearer(reference, f"the token of registry {registry}")
+        if reference := self.registry_logins.get(registry):
+            return secrets.basic(reference, f"the login of registry {registry}")
+        return str
+
+    def webhook_secret(self, registry: str) -> str:
+        """What a registry signs its deliveries with."""
+        reference = self.webhook_secrets[registry]
+        return secrets.read(reference, f"the webhook secret of registry {registry}")
+
+    def check_secrets(self) -> None:
+        """Raises PointsmanError for a secret that cannot be read."""
+        for name in self.registries:
+            self.authorization(name)()
+        for name in self.webhook_secrets:
+            self.webhook_secret(name)
+
+    @property
+    def secret_variables(self) -> frozenset[str]:
+        """Environment variables that hold a secret."""
+        given = (self.registry_tokens, self.registry_logins, self.webhook_secrets)
+        named = {secrets.variable(reference) for kind in given for reference in kind.values()}
+        return frozenset(named | _TOKENS) - {""}
 
     @property
     def worker_count(self) -> int:
@@ -92,7 +161,8 @@ def load(**given: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise PointsmanError(Kind.INVALID, f"{name}: {first['msg']}") from None
+        what = first["msg"].removeprefix("Value error, ")
+        raise PointsmanError(Kind.INVALID, f"{name}: {what}") from None
     return found.model_copy(update={"data": found.data.absolute()})
 
 

@@ -1,6 +1,6 @@
 """Where models come from, as the operator allows it: MLflow servers by name, and local paths."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from pointsman.controller.candidate import Prepare
 from pointsman.controller.system_routes import VerifyWebhook
 from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.suggestion import did_you_mean
 from pointsman.domain.table import Feature, digest
 from pointsman.plugins.local import LocalRegistry
 from pointsman.plugins.mlflow import MlflowRegistry, MlflowServer
@@ -16,6 +17,7 @@ from pointsman.plugins.mlflow_webhook import WebhookVerifier
 from pointsman.ports import Clock, ModelVersion, Registry
 from pointsman.runtime import preparation
 from pointsman.runtime.blobs import BlobStore
+from pointsman.spec import references
 from pointsman.store import revisions
 from pointsman.store.database import reader
 from pointsman.wiring.settings import Settings
@@ -28,7 +30,13 @@ def registries(wanted: Settings) -> tuple[list[MlflowRegistry], LocalRegistry]:
     """Every source the operator allows. Raises PointsmanError for an address that is none."""
     servers = [
         MlflowRegistry(
-            MlflowServer(name, url, name in wanted.trusted, file_roots=wanted.local_roots)
+            MlflowServer(
+                name,
+                url,
+                name in wanted.trusted,
+                authorization=wanted.authorization(name),
+                file_roots=wanted.local_roots,
+            )
         )
         for name, url in wanted.registries.items()
     ]
@@ -38,61 +46,107 @@ def registries(wanted: Settings) -> tuple[list[MlflowRegistry], LocalRegistry]:
 def webhooks(wanted: Settings, clock: Clock) -> dict[str, VerifyWebhook]:
     """By registry name; only registries with a secret take deliveries."""
     return {
-        name: WebhookVerifier(secret, clock).verify
-        for name, secret in wanted.webhook_secrets.items()
+        name: WebhookVerifier(wanted.webhook_secret(name), clock).verify
+        for name in wanted.webhook_secrets
     }
 
 
 class Sources:
-    """All registries as one. A reference does not name its registry: the first that knows it has
-    it, in the order the operator listed them."""
+    """All registries as one. Versions come back with the name of their registry in their URI, so
+    that a pin means the same whatever registries are added later."""
 
     def __init__(self, registries: Sequence[MlflowRegistry], local: Registry) -> None:
-        self._registries = list(registries)
+        self._registries = {registry.name: registry for registry in registries}
         self._local = local
 
     def resolve(self, uri: str) -> ModelVersion:
-        """The pinned version. Raises PointsmanError: NOT_FOUND, FORBIDDEN, BACKEND_FAILED."""
+        """The pinned version. A reference that names no registry is looked for in all of them.
+
+        Raises PointsmanError: NOT_FOUND, FORBIDDEN, BACKEND_FAILED, and CONFLICT where several
+        registries have it.
+        """
         if uri.startswith(("/", "./", "file:")):
             return self._local.resolve(uri)
-        if not self._registries:
+        named, plain = references.split(uri)
+        asked = [self._named(named, uri)] if named else list(self._registries.values())
+        if not asked:
             raise PointsmanError(
                 Kind.NOT_FOUND,
                 f"{uri}: no model registry is configured",
                 hint="start with --registry NAME=URL (or POINTSMAN_REGISTRIES)",
             )
+        found: list[ModelVersion] = []
         unknown: PointsmanError | None = None
-        for registry in self._registries:
+        for registry in asked:
             try:
-                return registry.resolve(uri)
+                version = registry.resolve(plain)
             except PointsmanError as error:
+                # One that does not answer may have it too: better no version than another one.
                 if error.kind is not Kind.NOT_FOUND:
                     raise
                 unknown = unknown or error
-        raise unknown or PointsmanError(Kind.NOT_FOUND, f"{uri}: no registry knows it")
+                continue
+            pinned = references.within(version.uri, registry.name)
+            found.append(msgspec.structs.replace(version, uri=pinned, asked=uri))
+        if len(found) > 1:
+            names = [version.registry for version in found]
+            raise PointsmanError(
+                Kind.CONFLICT,
+                f"{uri}: {len(found)} registries have it: {', '.join(names)}",
+                hint=f"name the one you mean: {references.within(uri, names[0])}",
+            )
+        if not found:
+            raise unknown or PointsmanError(Kind.NOT_FOUND, f"{uri}: no registry knows it")
+        return found[0]
 
-    def newest(self, names: Iterable[str]) -> dict[str, str]:
-        """The highest version of each registered model, by name; unknown models are left out."""
+    @property
+    def registries(self) -> Mapping[str, MlflowRegistry]:
+        return self._registries
+
+    def newest(self, models: Iterable[str]) -> dict[str, str]:
+        """The highest version of each registered model, by `models://REGISTRY/NAME`; models and
+        registries that are not known are left out. Raises PointsmanError(BACKEND_FAILED)."""
+        wanted: dict[str, list[str]] = {}
+        for model in models:
+            name, plain = references.split(model)
+            wanted.setdefault(name, []).append(plain.removeprefix("models:/"))
         found: dict[str, str] = {}
-        for registry in reversed(self._registries):
-            seen = registry.poll(list(names))
-            found |= {name: model.newest for name, model in seen.items() if model.newest}
+        for registry in self._registries.values():
+            seen = registry.poll(wanted.get(registry.name, []))
+            found |= {
+                f"models://{registry.name}/{name}": model.newest
+                for name, model in seen.items()
+                if model.newest
+            }
         return found
 
     def holder(self, version: ModelVersion) -> Registry:
         """The registry a version came from."""
-        for registry in (*self._registries, self._local):
-            if registry.name == version.registry:
-                return registry
+        if version.registry == self._local.name:
+            return self._local
+        return self._named(version.registry, version.uri)
+
+    def _named(self, name: str, uri: str) -> MlflowRegistry:
+        if name in self._registries:
+            return self._registries[name]
         raise PointsmanError(
-            Kind.UNAVAILABLE,
-            f"{version.uri}: its registry {version.registry!r} is not configured any more",
-            hint="start with --registry NAME=URL again, or name the model elsewhere",
+            Kind.NOT_FOUND,
+            f"{uri}: there is no registry {name!r}",
+            hint=did_you_mean(name, self._registries)
+            or f"start with --registry {name}=URL, or name the model elsewhere",
         )
 
 
-def preparer(sources: Sources, blobs: BlobStore, engine: Engine, clock: Clock) -> Prepare:
+def preparer(
+    sources: Sources, blobs: BlobStore, engine: Engine, clock: Clock, wanted: Settings
+) -> Prepare:
     """Prepares what was not prepared before; what was is found by everything it depends on."""
+    limits = preparation.Limits(
+        memory_bytes=wanted.prepare_memory,
+        timeout_s=wanted.prepare_timeout_s,
+        cpu_s=wanted.prepare_timeout_s,
+        model_bytes=wanted.prepare_model,
+    )
 
     def prepare(
         version: ModelVersion, classes: tuple[str, ...], features: tuple[Feature, ...]
@@ -102,9 +156,8 @@ def preparer(sources: Sources, blobs: BlobStore, engine: Engine, clock: Clock) -
             known = revisions.prepared(connection, key)
         if known and _complete(known, blobs):
             return known
-        made = preparation.fetch_and_prepare(
-            sources.holder(version), version, classes, features, blobs
-        )
+        registry = sources.holder(version)
+        made = preparation.fetch_and_prepare(registry, version, classes, features, blobs, limits)
         with engine.begin() as connection:
             revisions.remember_prepared(connection, key, made.digest, version.uri, clock.now_ms())
         return made.digest
