@@ -51,18 +51,18 @@ class Twin:
                 self.obey(command)
         if self.protect():
             return
-        attempts = self.attempts
-        self.registry()
-        if attempts != self.attempts:
-            self.protect()
-        while self.phase in ("pending", "running") and not self.blocked():
-            self.forward()
         if (
             self.phase == "promoting"
             and seen.acknowledged >= self.publication
             and seen.champion_health is not Health.UNHEALTHY
         ):
             self.finish("succeeded", "succeeded")
+        attempts = self.attempts
+        self.registry()
+        if attempts != self.attempts:
+            self.protect()
+        while self.phase in ("pending", "running") and not self.blocked():
+            self.forward()
 
     # What happens.
 
@@ -233,7 +233,7 @@ class Twin:
         return bool(good) and good >= set(self.terms.guardrails)
 
     def people_for(self, position):
-        return [a for a in self.agreed if a[0] == position and a[1] != self.asked_by]
+        return [a for a in self.agreed if a[0] == position]
 
     def approval_missing(self, position):
         by = self.steps[position].by

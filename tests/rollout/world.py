@@ -73,13 +73,16 @@ def judgement(draw: Random):
     if kind == "none":
         return None
     if kind == "bare":
-        return Judgement(draw.choice([Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.NO_DATA]))
+        return Judgement(draw.choice(list(Verdict)))
     if kind == "pass":
         n = draw.choice([0, 400, 400, 400])
         metrics = GUARDRAILS if draw.random() < 0.9 else GUARDRAILS[:1]
-        return Judgement(
-            Verdict.PASS, tuple(Finding(Role.GUARDRAIL, m, Verdict.PASS, n=n) for m in metrics)
-        )
+        found = [Finding(Role.GUARDRAIL, metric, Verdict.PASS, n=n) for metric in metrics]
+        if draw.random() < 0.15:
+            # A judge that contradicts itself is not to be believed.
+            doubt = draw.choice([Verdict.INCONCLUSIVE, Verdict.FAIL])
+            found.append(Finding(draw.choice(list(Role)), "drift", doubt, n=n))
+        return Judgement(Verdict.PASS, tuple(found))
     verdict = {
         "inconclusive": Verdict.INCONCLUSIVE,
         "holds": Verdict.INCONCLUSIVE,
@@ -88,7 +91,7 @@ def judgement(draw: Random):
         "fail": Verdict.FAIL,
     }[kind]
     found = Finding(
-        Role.SIGNAL if kind == "holds" else Role.GUARDRAIL,
+        Role.SIGNAL if kind == "holds" else draw.choice([Role.GUARDRAIL, Role.EVIDENCE]),
         "recall" if kind == "labels" else "errors",
         verdict,
         value=0.1,

@@ -160,8 +160,8 @@ def unshown(terms: Terms, judgement: Judgement | None) -> tuple[str, ...]:
 
 
 def approvers(state: State, position: int) -> set[str]:
-    """Who has agreed to a step. Whoever asked for the version is not counted."""
-    return {a.actor for a in state.approvals if a.position == position} - {state.opened_by}
+    """Who has agreed to a step. Whoever asked for the version never gets to."""
+    return {a.actor for a in state.approvals if a.position == position}
 
 
 def _paused(state: State) -> Iterator[Hold]:
@@ -269,23 +269,15 @@ def _harm(seen: Observation) -> Iterator[Hold]:
 
 
 def _approval(state: State, position: int, by: str) -> Iterator[Hold]:
-    named = [
-        a
-        for a in state.approvals
-        if a.position == position and a.actor in approvers(state, position)
-    ]
-    if not any(by == a.actor or by in a.roles for a in named):
+    agreed = [a for a in state.approvals if a.position == position]
+    if not any(by == a.actor or by in a.roles for a in agreed):
         yield Hold(Waiting.APPROVAL, f"approval by {by}")
 
 
 def _limit(terms: Terms, state: State, following: int, weight: Decimal) -> Iterator[Hold]:
     if terms.max_step is None or weight - state.weight <= terms.max_step:
         return
-    agreed = sum(
-        1
-        for actor in approvers(state, following)
-        if any(a.reason for a in state.approvals if a.actor == actor and a.position == following)
-    )
+    agreed = len({a.actor for a in state.approvals if a.position == following and a.reason})
     if agreed < terms.approvals:
         text = (
             f"approval of a step from {words.percent(state.weight)} to {words.percent(weight)}, "

@@ -5,9 +5,9 @@ costs time and nothing else, and a second tick on the same observation changes n
 has to be served by every gateway before the step's own time begins, so that however long nobody
 ticked, one tick grows one step.
 
-The order within a tick: the file, what is served, people, harm, the registry, growth. People come
-before harm so that an order given to a running rollout is not carried out on one that has just
-been rolled back; nothing they can ask for gets past a shown harm.
+The order within a tick: the file, what is served, people, harm, success, the registry, growth.
+People come before harm so that an order given to a running rollout is not carried out on one that
+has just been rolled back; nothing they can ask for gets past a shown harm.
 """
 
 from typing import Final, assert_never
@@ -58,6 +58,7 @@ def reconcile(terms: Terms, state: State | None, seen: Observation, now_ms: int)
             obey(tick, command)
             done = command.seq
     halted = _protect(tick)
+    _conclude(tick, halted)
     if _follow_the_registry(tick):
         halted = _protect(tick)
     _progress(tick, halted)
@@ -196,6 +197,17 @@ def _breach(tick: Tick) -> tuple[Event | None, str]:
     return Event.DATA_MISSING, f"decision data is missing{how_long}: {why}"
 
 
+def _conclude(tick: Tick, halted: str) -> None:
+    """A promotion that every gateway serves, by a healthy champion, has succeeded."""
+    if halted or tick.state.phase is not Phase.PROMOTING:
+        return
+    if holds(tick.terms, tick.state, tick.seen, tick.now_ms):
+        return
+    label, back = tick.state.target.label, tick.state.champion.label
+    tick.end(Event.SUCCEEDED, f"succeeded: {tick.terms.against} is version {label} now, was {back}")
+    tick.move_alias(tick.state.target)
+
+
 def _follow_the_registry(tick: Tick) -> bool:
     """Another version to roll out: from the beginning. A person's pause outranks an alias.
 
@@ -232,13 +244,6 @@ def _progress(tick: Tick, halted: str) -> None:
         if holds(tick.terms, tick.state, tick.seen, tick.now_ms):
             return
         advance(tick)
-    if tick.state.phase is Phase.PROMOTING and not holds(
-        tick.terms, tick.state, tick.seen, tick.now_ms
-    ):
-        label, back = tick.state.target.label, tick.state.champion.label
-        what = f"succeeded: {tick.terms.against} is version {label} now, was {back}"
-        tick.end(Event.SUCCEEDED, what)
-        tick.move_alias(tick.state.target)
 
 
 def _plan(tick: Tick, before: State | None, halted: str) -> Plan:
