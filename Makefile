@@ -29,7 +29,7 @@ check: setup  ## format, lint, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timing
+	@$(BIN)/lint-imports --no-logo
 
 test: check  ## all checks and all tests, with the real servers they need
 	@$(BIN)/pytest -n $(JOBS) --dist loadgroup $(ARGS)

@@ -4,9 +4,11 @@ Run by `make`, with any Python >= 3.11 and nothing installed: standard library o
 
     python3 scripts/bootstrap.py .venv
 
-Returns 0 when the environment matches the lock. A failed step prints what is missing and what to do,
-and returns 1; running it again continues where it stopped.
+Returns 0 when the environment matches the lock. A failed step prints what is missing and what to
+do, and returns 1; running it again continues where it stopped.
 """
+
+from __future__ import annotations
 
 import hashlib
 import os
@@ -43,14 +45,14 @@ def say(step: int, text: str) -> None:
 
 
 def check_machine(venv: Path) -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - a stranger may run this with anything
         raise SetupError(
             f"Python 3.11 or newer is needed; this is {sys.version.split()[0]} ({sys.executable})",
             "name a newer one: make PYTHON=/path/to/python3.11",
         )
     try:
-        import ensurepip  # noqa: F401, PLC0415 - Debian splits it from Python
-        import venv as _venv  # noqa: F401, PLC0415
+        import ensurepip  # noqa: F401 - Debian splits it from Python
+        import venv as _venv  # noqa: F401
     except ImportError as error:
         raise SetupError(
             f"this Python has no `{error.name}` module",
@@ -65,7 +67,7 @@ def check_machine(venv: Path) -> None:
 
 
 def run(command: list[str], missing: str, hint: str) -> None:
-    done = subprocess.run(command, cwd=ROOT, check=False)  # noqa: S603 - our own commands
+    done = subprocess.run(command, cwd=ROOT, check=False)
     if done.returncode != 0:
         raise SetupError(f"{missing} (exit status {done.returncode}, output above)", hint)
 
@@ -86,7 +88,16 @@ def build(venv: Path) -> None:
         )
     say(2, "installer (uv, hash-pinned)")
     run(
-        [python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", str(UV_LOCK)],
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--require-hashes",
+            "--requirement",
+            str(UV_LOCK),
+        ],
         "the installer could not be fetched",
         registry,
     )
@@ -107,7 +118,17 @@ def build(venv: Path) -> None:
     )
     say(4, "Pointsman itself")
     run(
-        [*uv, "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", "-e", "."],
+        [
+            *uv,
+            "install",
+            "--quiet",
+            "--python",
+            python,
+            "--no-deps",
+            "--no-build-isolation",
+            "-e",
+            ".",
+        ],
         "the project could not be installed",
         "the error above says why; please report it",
     )
