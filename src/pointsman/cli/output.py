@@ -4,9 +4,11 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from pointsman.domain.errors import PointsmanError
+
+_WHOLE: Final = frozenset({"METRIC", "VARIANT", "INTERVAL", "VERSION", "RUNTIME", "RULE"})
 
 
 class Format(StrEnum):
@@ -59,7 +61,13 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
     shown = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
         numeric = column.startswith("#")
-        shown.add_column(column.removeprefix("#"), justify="right" if numeric else "left")
+        # Numbers and names stay in one piece; sentences are broken between words, never cut.
+        shown.add_column(
+            column.removeprefix("#"),
+            justify="right" if numeric else "left",
+            no_wrap=numeric or column in _WHOLE,
+            overflow="fold",
+        )
     for row in rows:
         shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     if not console.is_terminal:

@@ -4,15 +4,20 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pointsman.cli.output import Format, clear, say, structured, table, when, yaml_text
+from pointsman.cli.output import Format, clear, say, structured, table, warn, when, yaml_text
 from pointsman.cli.session import ProjectName, Reason, Session, reporting
 from pointsman.cli.spec_commands import serving_line, show_changes
+from pointsman.domain.errors import Kind, PointsmanError
+
+if TYPE_CHECKING:
+    from pointsman.cli.client import AdminClient
 
 _WAIT_S = 10.0
+_WATCH_S = 2
 Variant = Annotated[str, typer.Option("--variant", help="Only this variant.")]
 Local = Annotated[
     bool, typer.Option("--local", help="On this machine's disk, without the controller.")
@@ -78,15 +83,30 @@ def status(
         from pointsman.cli.status_view import show_status
 
         client = session.client()
+        path = f"{session.project(project)}/status"
+        found = client.get(path)
         while True:
-            found = client.get(f"{session.project(project)}/status")
             if watch and session.output is Format.TABLE:
                 clear()
             if not structured(found, session.output):
                 show_status(found)
             if not watch:
                 return
-            time.sleep(2)
+            found = _next(client, path, session.output)
+
+
+def _next(client: "AdminClient", path: str, form: Format) -> Any:
+    """The next status to show. A controller that is away for a while ends no watch."""
+    while True:
+        if form is Format.TABLE:
+            say(f"{when(time.time_ns() // 1_000_000)}; again every {_WATCH_S} s, Ctrl-C ends it")
+        time.sleep(_WATCH_S)
+        try:
+            return client.get(path)
+        except PointsmanError as error:
+            if error.kind is not Kind.UNAVAILABLE:
+                raise
+            warn(f"no news: {error.message}")
 
 
 def history(

@@ -1,10 +1,10 @@
 """`pointsman status` as people see it."""
 
-from typing import Any
+from typing import Any, Final
 
 from pointsman.cli.output import percent, say, table, when
 
-_MOST_DETAILS = 60
+_LATENCY: Final = "latency_us_"
 
 
 def show_status(found: dict[str, Any]) -> None:
@@ -39,14 +39,14 @@ def show_status(found: dict[str, Any]) -> None:
         ),
     )
     table(
-        ["VARIANT", "VERSION", "RUNTIME", "#DECISIONS", "#LABELLED", "WHY THIS RUNTIME"],
+        ["VARIANT", "VERSION", "#DECISIONS", "#LABELLED", "RUNTIME", "WHY THIS RUNTIME"],
         (
             (
                 variant["name"],
                 variant["version"],
-                variant["runtime"],
                 variant["decisions"],
                 percent(variant["labels"].get("value")) or "-",
+                variant["runtime"],
                 variant["runtime_reason"],
             )
             for variant in found["variants"]
@@ -66,28 +66,49 @@ def _workers(found: dict[str, Any]) -> None:
 
 
 def _figures(variants: list[dict[str, Any]]) -> None:
-    """One line a metric, one column a variant: comparing is what people come for."""
-    names = list(dict.fromkeys(name for variant in variants for name in variant["figures"]))
-    table(
-        ["METRIC", *(variant["name"] for variant in variants)],
-        (
-            (name, *(figure(name, variant["figures"].get(name)) for variant in variants))
-            for name in names
-        ),
-    )
+    """One line a metric and variant, variants below each other: comparing is what people come for,
+    and lines stay readable however many variants there are."""
+    asked = [variant for variant in variants if variant["decisions"]]
+    names = list(dict.fromkeys(name for variant in asked for name in variant["figures"]))
+    if names:
+        table(
+            ["METRIC", "VARIANT", "#VALUE", "INTERVAL", "#N", "NOTE"],
+            (
+                (
+                    _title(name) if first else "",
+                    variant["name"],
+                    *figure(name, variant["figures"].get(name)),
+                )
+                for name in names
+                for first, variant in _firsts(asked)
+            ),
+        )
+    idle = [variant["name"] for variant in variants if not variant["decisions"]]
+    if idle:
+        say(f"no figures, since they answered nothing yet: {', '.join(idle)}")
 
 
-def figure(name: str, found: dict[str, Any] | None) -> str:
-    """`0.8512 [0.8431, 0.8593] n=4,120`, or why there is none."""
+def figure(name: str, found: dict[str, Any] | None) -> tuple[str, str, str, str]:
+    """`0.8512`, `[0.8431, 0.8593]`, `4,120`, and why there is no value or no interval."""
     if found is None:
-        return ""
+        return "", "", "", ""
+    count = f"{found['n']:,}"
     if "missing" in found:
-        return f"- ({found['missing']})"[:_MOST_DETAILS]
-    shape = ",.0f" if name.startswith("latency_us") else ".4g"
-    text = format(found["value"], shape)
-    if "low" in found:
-        text += f" [{format(found['low'], shape)}, {format(found['high'], shape)}]"
-    return f"{text} n={found['n']:,}"
+        return "-", "", count, found["missing"]
+    value, unit = _scaled(name, found["value"]), " ms" if name.startswith(_LATENCY) else ""
+    if "low" not in found:
+        return value + unit, "", count, found["no_interval"]
+    interval = f"[{_scaled(name, found['low'])}, {_scaled(name, found['high'])}]{unit}"
+    return value + unit, interval, count, ""
+
+
+def _title(name: str) -> str:
+    return f"latency {name.removeprefix(_LATENCY)}" if name.startswith(_LATENCY) else name
+
+
+def _scaled(name: str, value: float) -> str:
+    """Shares to four digits; latencies, which come in microseconds, in milliseconds."""
+    return f"{value / 1000:,.2f}" if name.startswith(_LATENCY) else f"{value:.4f}"
 
 
 def _firsts(arms: list[dict[str, Any]]) -> list[tuple[bool, dict[str, Any]]]:

@@ -1,7 +1,8 @@
 """What can be said of one variant from what has been counted: figures with intervals and n."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
 
 from pointsman.domain import evidence
 from pointsman.domain.evidence import Confusion, LatencyHistogram, Moments, Payload, ScoreHistogram
@@ -15,6 +16,10 @@ from pointsman.store.overview import Line
 
 Shown = dict[str, Any]
 
+_WITHOUT: Final = ("accuracy", "log_loss")
+_WITH_POSITIVE: Final = ("accuracy", "recall", "precision", "auc", "log_loss")
+"""What every project is told of its labels, without a positive class and with one."""
+
 
 def of_variant(
     project: Project,
@@ -23,36 +28,45 @@ def of_variant(
     payloads: Mapping[str, Payload],
     name: str,
 ) -> dict[str, Shown]:
-    """Every figure of one variant, by metric: those every project has, then those it declares.
+    """Every figure of one variant: the metrics the project declares, under their own names, then
+    those every project has, as far as none that is declared says the same.
 
     lines: all traffic of the project; payloads: of what this variant's version served
     """
     served = [line for line in lines if line.served == name]
     assigned = [line for line in lines if line.assigned == name]
     labelled = _labelled(table, payloads)
-    found: dict[str, Answer] = {"accuracy": classifier_metric("accuracy", labelled)}
-    if table.positive:
-        found |= {of: classifier_metric(of, labelled) for of in ("recall", "precision", "auc")}
-    found["log_loss"] = classifier_metric("log_loss", labelled)
-    found["denied"] = _denied(served)
-    found["errors"] = _errors(assigned)
     latencies = payloads.get(evidence.LATENCY)
     latency = latencies if isinstance(latencies, LatencyHistogram) else LatencyHistogram()
-    found["latency_us_p50"] = quantile(latency, 0.5)
-    found["latency_us_p99"] = quantile(latency, 0.99)
-    rewards = payloads.get(evidence.REWARD)
-    if isinstance(rewards, Moments):
-        found["reward"] = mean(rewards)
+    found: dict[str, Answer] = {}
+    said: set[str] = set()
     for metric, declared in project.spec.metrics.items():
         if isinstance(declared, ClassifierMetric):
             found[metric] = classifier_metric(declared.of, labelled)
+            said.add(declared.of)
         elif isinstance(declared, DecisionMetric):
             found[metric] = _denied(served)
+            said.add("denied")
         elif declared.event == "error":
             found[metric] = _errors(assigned)
+            said.add("errors")
         else:
             limit_ms = parse_duration(declared.event.removeprefix("latency > "))
             found[metric] = share_above(latency, limit_ms * 1000)
+    usual: dict[str, Callable[[], Answer]] = {
+        of: partial(classifier_metric, of, labelled)
+        for of in (_WITH_POSITIVE if table.positive else _WITHOUT)
+    }
+    usual["denied"] = lambda: _denied(served)
+    usual["errors"] = lambda: _errors(assigned)
+    usual["latency_us_p50"] = lambda: quantile(latency, 0.5)
+    usual["latency_us_p99"] = lambda: quantile(latency, 0.99)
+    rewards = payloads.get(evidence.REWARD)
+    if isinstance(rewards, Moments):
+        usual["reward"] = partial(mean, rewards)
+    for metric, answer in usual.items():
+        if metric not in said and metric not in found:
+            found[metric] = answer()
     return {metric: shown(answer) for metric, answer in found.items()}
 
 

@@ -388,7 +388,7 @@ def _convert(steps: list[Any], source: ArtifactInput, how: str) -> Candidate:
     except UnsupportedError:
         raise
     except Exception as error:  # noqa: BLE001 - converters raise whatever they like
-        what = textwrap.shorten(f"{type(error).__name__}: {error}", 110, placeholder=" ...")
+        what = textwrap.shorten(f"{type(error).__name__}: {error}", 300, placeholder=" [cut]")
         raise UnsupportedError(
             f"the converter failed on {type(steps[-1]).__name__} ({what})"
         ) from None

@@ -1,0 +1,138 @@
+"""What `status` looks like: each figure once, readable at 100 columns, and fresh with --watch."""
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from pathlib import Path
+from typing import Any
+
+from control_process import ControlProcess, project, running
+from pointsman.cli.status_view import show_status
+
+CLEAR = "\x1b[2J"
+METRICS = {
+    "deny-rate": {"kind": "decision", "event": "denied"},
+    "log-loss": {"kind": "classifier", "of": "log_loss"},
+    "errors": {"kind": "operational", "event": "error"},
+    "slow": {"kind": "operational", "event": "latency > 100ms"},
+}
+
+
+def test_a_metric_that_is_declared_is_shown_once_under_its_own_name(
+    control: ControlProcess,
+) -> None:
+    """Declared ones first; of those every project has, only what none of them says."""
+    measured = {
+        "metrics": METRICS,
+        "decision": {"deny": ["fraud"]},
+        "outcomes": {"label": {"horizon": "1h"}},
+    }
+    told = {}
+    for name, spec in (("measured", measured), ("plain", {})):
+        applied = control.apply(project(name, **spec))
+        assert applied.status_code == 200, applied.text
+        status = control.call("GET", f"/v1/tenants/default/projects/{name}/status").json()
+        told[name] = list(status["variants"][0]["figures"])
+
+    usual = ["accuracy", "recall", "precision", "auc"]
+    latency = ["latency_us_p50", "latency_us_p99"]
+    assert told["measured"] == [*sorted(METRICS), *usual, *latency]
+    assert told["plain"] == [*usual, "log_loss", "denied", "errors", *latency]
+
+
+def _figure(value: float, **more: Any) -> dict[str, Any]:
+    bounds = {"low": value - 0.01, "high": value + 0.01, "alpha": 0.05, "method": "m"}
+    return {"value": value, "n": 123_456, **bounds, **more}
+
+
+def _variant(name: str, decisions: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "version": "17",
+        "runtime": "native",
+        "runtime_reason": "the converter failed on a model with a very long name " * 3 + "(end)",
+        "decisions": decisions,
+        "labels": _figure(0.5),
+        "figures": {
+            "deny-rate": _figure(0.25),
+            "auc": {"missing": "it takes labels of both kinds, and of one there are none", "n": 0},
+            "latency_us_p50": _figure(1500.0),
+        },
+    }
+
+
+def test_four_variants_are_readable_at_100_columns(capsys: Any, monkeypatch: Any) -> None:
+    """No line is wider, and nothing is cut."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    names = ["champion", "challenger", "night-shift-model", "rules-only"]
+    status = {
+        "project": "default/income",
+        "phase": "serving",
+        "number": 3,
+        "sentence": "revision 3 applied",
+        "changed_ms": 0,
+        "actor": "ann",
+        "troubles": ["2 cells"],
+        "kill_switches": [],
+        "proposals": [],
+        "table": {"version": 1, "digest": "d", "workers": []},
+        "rules": [],
+        "variants": [_variant(name, 10) for name in names] + [_variant("idle", 0)],
+    }
+    show_status(status)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+
+    assert max(len(line) for line in said.splitlines()) <= 100
+    assert said.count("(end)") == 5
+    assert said.count("0.2500   [0.2400, 0.2600]") == 4
+    assert "latency p50   champion" in said
+    assert "1.50 ms" in said
+    assert "WARNING 2 cells" in said
+    assert "answered nothing yet: idle" in said
+
+
+def test_watch_shows_it_again_and_outlives_the_controller(tmp_path: Path) -> None:
+    """On a terminal, every two seconds; a controller that is away ends no watch, Ctrl-C does."""
+    with running(tmp_path / "control") as control:
+        control.apply(project("watched"))
+        _watch(control)
+
+
+def _watch(control: ControlProcess) -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ |= {"POINTSMAN_URL": control.url, "POINTSMAN_TOKEN": control.token}
+        os.execv(
+            sys.executable, [sys.executable, "-m", "pointsman.cli", "status", "watched", "--watch"]
+        )
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
+    try:
+        said = _read(terminal, lambda text: text.count(CLEAR) >= 3)
+        control.stop(signal.SIGKILL)
+        said += _read(terminal, lambda text: text.count("no news: no answer from") >= 2)
+        os.kill(child, signal.SIGINT)
+        _, code = os.waitpid(child, 0)
+    finally:
+        os.close(terminal)
+
+    assert said.count("default/watched") >= 3
+    assert "Ctrl-C ends it" in said
+    assert os.waitstatus_to_exitcode(code) in (0, 130)
+
+
+def _read(terminal: int, enough: Any, limit_s: float = 30.0) -> str:
+    text = ""
+    deadline = time.monotonic() + limit_s
+    while not enough(text):
+        assert time.monotonic() < deadline, text
+        if select.select([terminal], [], [], 0.2)[0]:
+            text += os.read(terminal, 65_536).decode(errors="replace")
+    return text
