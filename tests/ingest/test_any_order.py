@@ -4,18 +4,22 @@ import math
 import random
 from collections import Counter, defaultdict
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pointsman.domain import evidence
-from pointsman.domain.evidence import CellKey, Confusion, Moments
+from pointsman.domain.evidence import CellKey, Confusion, CrossMoments, Moments, Paired
+from pointsman.domain.table import SPACE, Shadow
 from pointsman.store import payloads
 
 CLASSES = ("no", "yes")
+VERSIONS = {"champion": "2", "challenger": "3"}
+OTHER = {"champion": "challenger", "challenger": "champion"}
 
 decisions = st.builds(
-    lambda n, unit, variant, reason, score, block, country: {
+    lambda n, unit, variant, reason, score, block, country, shadow: {
         "id": f"d{n}",
         "at": block * evidence.BLOCK_MS + n,
         "unit": unit,
@@ -23,6 +27,7 @@ decisions = st.builds(
         "reason": reason,
         "score": score,
         "country": country,
+        "shadow": shadow,
     },
     st.integers(0, 7),
     st.integers(0, 3),
@@ -31,6 +36,7 @@ decisions = st.builds(
     st.sampled_from([0.0, 0.25, 0.9, 1.0]),
     st.integers(0, 2),
     st.sampled_from(["DE", "FR"]),
+    st.sampled_from([None, 0.125, 0.5, 0.9, "error"]),
 )
 pieces = st.builds(
     lambda name, decision, kind, yes, at, received, tenant: {
@@ -77,31 +83,74 @@ def body(piece):
 
 
 def cells_of(known, values):
-    """(variant, block, slice, metric) -> (how many, their sum) or confusion counts."""
-    cells = {}
+    """(variant, block, slice, metric) -> sums, whatever kind they are of; see `plain`."""
+    cells = defaultdict(Counter)
+    splits = [d for d in known.values() if d["reason"] == "SPLIT"]
+    paired = [d for d in known.values() if isinstance(d["shadow"], float)]
+    first, first_pair = firsts(splits), firsts(paired)
     for decision in known.values():
-        if decision["reason"] != "SPLIT":
-            continue
-        predicted = int(decision["score"] >= 0.5)
-        observed = {"denied": float(predicted), "error": 0.0, "cost": 0.5}
-        label = values.get((decision["id"], "label"))
-        if label is not None:
-            observed["correct"] = float(CLASSES[predicted] == label)
-            given = decision["score"] if label == "yes" else 1 - decision["score"]
-            observed["log_loss"] = -math.log(max(given, 2.0**-53))
-            observed["brier"] = 2 * (1 - given) ** 2
-        if (decision["id"], "reward") in values:
-            observed["reward"] = values[decision["id"], "reward"]
+        name, shadow = decision["id"], decision["shadow"]
+        label, reward = values.get((name, "label")), values.get((name, "reward"))
+        found = {}
+        if decision["reason"] == "SPLIT":
+            found |= own(decision, label, reward, exposed=name in first)
+        if shadow is not None:
+            families = ("flips", "paired")[: 1 + (name in first_pair)]
+            found |= {f"{f}/{OTHER[decision['variant']]}": pair(decision, label) for f in families}
         block = evidence.block_of(decision["at_ms"])
         for name in ("", f"country={decision['country']}"):
-            stem = (decision["variant"], block, name)
-            for metric, value in observed.items():
-                n, total = cells.get((*stem, metric), (0, 0.0))
-                cells[*stem, metric] = (n + 1, total + value)
-            if label is not None:
-                counts = cells.setdefault((*stem, "confusion"), [0] * 4)
-                counts[CLASSES.index(label) * 2 + predicted] += 1
-    return cells
+            for metric, sums in found.items():
+                cells[decision["variant"], block, name, metric].update(sums)
+    return {key: dict(sums) for key, sums in cells.items()}
+
+
+def firsts(decisions):
+    """Ids of each unit's first decision."""
+    ordered = sorted(decisions, key=lambda d: (d["at_ms"], d["id"]), reverse=True)
+    return set({d["unit"]: d["id"] for d in ordered}.values())
+
+
+def own(decision, label, reward, *, exposed):
+    """What a decision adds by itself and beside the champion's score."""
+    score = decision["score"]
+    predicted = int(score >= 0.5)
+    observed = {"denied": float(predicted), "error": 0.0, "cost": 0.5}
+    beside = {"denied": float(predicted)}
+    events = {"denied": float(predicted), "error": 0.0}
+    found = {}
+    if label is not None:
+        observed["correct"] = beside["correct"] = float(CLASSES[predicted] == label)
+        events["wrong"] = float(CLASSES[predicted] != label)
+        given = score if label == "yes" else 1 - score
+        observed["log_loss"] = -math.log(max(given, 2.0**-53))
+        observed["brier"] = 2 * (1 - given) ** 2
+        at = CLASSES.index(label) * 2 + predicted
+        found["confusion"] = {at: 1, (decision["unit"], at): 1}
+    if reward is not None:
+        observed["reward"] = beside["reward"] = reward
+    found |= {metric: {"n": 1, "total": value} for metric, value in observed.items()}
+    if exposed:
+        found |= {f"first/{m}": {"n": 1, "total": value} for m, value in events.items()}
+    x = score if decision["variant"] == "champion" else decision["shadow"]
+    if isinstance(x, float):
+        for metric, value in beside.items():
+            sums = {"n": 1, "total": value, "x": x, "cross": x * value}
+            found[f"given/champion/{metric}"] = sums
+    return found
+
+
+def pair(decision, label):
+    """What both answers add, side by side."""
+    score, other = decision["score"], decision["shadow"]
+    if other == "error":
+        return {"failed": 1}
+    served, shadow = int(score >= 0.5), int(other >= 0.5)
+    flip = served * 2 + shadow
+    sums = {("flip", flip): 1, ("action", flip): 1, "scored": 1}
+    sums |= {"shift": other - score, "distance": abs(other - score)}
+    if label is not None:
+        sums |= {("label", CLASSES.index(label) * 4 + flip): 1, ("known", flip): 1}
+    return sums
 
 
 def stored_cells(world):
@@ -109,12 +158,39 @@ def stored_cells(world):
     found = {}
     for key, payload in world.read(payloads.cells, "default/loan", "default").items():
         assert isinstance(key, CellKey)
-        name = (key.variant, key.block_ms, key.slice, key.metric)
-        if isinstance(payload, Moments) and sum(payload.n):
-            found[name] = (sum(payload.n), sum(payload.total))
-        elif isinstance(payload, Confusion) and sum(payload.counts):
-            found[name] = payload.counts
+        sums = plain(payload)
+        if any(sums.values()):
+            found[key.variant, key.block_ms, key.slice, key.metric] = sums
     return found
+
+
+def plain(payload):
+    """A payload's sums by name; nothing of kinds that are tested elsewhere."""
+    match payload:
+        case Moments():
+            return {"n": sum(payload.n), "total": sum(payload.total)}
+        case CrossMoments():
+            sums = {"n": sum(payload.n), "total": sum(payload.total)}
+            return sums | {"x": sum(payload.covariate), "cross": sum(payload.cross)}
+        case Confusion():
+            by_bucket = {(i // 4, i % 4): n for i, n in payload.by_bucket.items()}
+            return dict(enumerate(payload.counts)) | by_bucket
+        case Paired():
+            sums = {("flip", i): n for i, n in payload.flips.items()}
+            sums |= {("label", i): n for i, n in payload.labelled.items()}
+            sums |= {("action", i): n for i, n in enumerate(payload.actions)}
+            sums |= {("known", i): n for i, n in enumerate(payload.labelled_actions)}
+            sums |= {"scored": payload.scored, "failed": payload.failed}
+            return sums | {"shift": payload.shift, "distance": payload.distance}
+    return {}
+
+
+def same(one, other):
+    """Whether two cells have the same sums, where what is left out is 0."""
+    return all(
+        one.get(name, 0) == pytest.approx(other.get(name, 0), abs=1e-9)
+        for name in one.keys() | other.keys()
+    )
 
 
 @given(
@@ -132,8 +208,12 @@ def test_any_order_of_arrival_gives_the_same_registers_and_cells(
     # One moment in which all of it happens: nothing is late, nothing is in the future.
     records = [decision_record(make, d) for d in known.values()]
     records += [piece_record(make, p) for p in told]
+    records += [shadow_record(make, d) for d in known.values() if d["shadow"] is not None]
     dice.shuffle(records)
     world = new_world()
+    everyone = {"default": (Shadow("champion", SPACE, "salt"),)}
+    watched = msgspec.structs.replace(make.project, shadowed=everyone)
+    world.catalog.projects["default/loan"] = watched
     while records:
         world.write(
             *(records.pop() for _ in range(min(len(records), dice.randint(1, 4)))),
@@ -152,7 +232,7 @@ def test_any_order_of_arrival_gives_the_same_registers_and_cells(
     stored = stored_cells(world)
     assert stored.keys() == cells.keys()
     for key, expected in cells.items():
-        assert stored[key] == pytest.approx(expected, abs=1e-9), key
+        assert same(stored[key], expected), key
     labelled = sum(1 for _, kind in registers if kind == "label")
     counted = world.all(
         "SELECT coalesce(sum(decisions), 0), coalesce(sum(labelled), 0) FROM traffic"
@@ -183,11 +263,29 @@ def decision_record(make, decision):
         unit_hash=decision["unit"] << 40 | decision["unit"],
         assigned=decision["variant"],
         served=decision["variant"],
+        version=VERSIONS[decision["variant"]],
         reason=decision["reason"],
         probabilities=(1 - score, score),
         predicted=CLASSES[score >= 0.5],
         action="deny" if score >= 0.5 else "allow",
         context={"country": decision["country"]},
+    )
+
+
+def shadow_record(make, decision):
+    variant = OTHER[decision["variant"]]
+    record = make.shadow(decision["id"], variant)
+    version, score = VERSIONS[variant], decision["shadow"]
+    if score == "error":
+        return msgspec.structs.replace(
+            record, version=version, probabilities=(), predicted="", action="", error="late"
+        )
+    return msgspec.structs.replace(
+        record,
+        version=version,
+        probabilities=(1 - score, score),
+        predicted=CLASSES[score >= 0.5],
+        action="deny" if score >= 0.5 else "allow",
     )
 
 

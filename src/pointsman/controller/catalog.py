@@ -72,4 +72,5 @@ def described(project: Project, table: ProjectTable) -> IngestProject:
         label_horizon_ms=outcomes.label.horizon if outcomes.label else None,
         reward_horizon_ms=outcomes.reward.horizon if outcomes.reward else None,
         slices=tuple(slices),
+        shadowed={rule.name: rule.shadows for rule in table.rules if rule.shadows},
     )

@@ -6,6 +6,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from pointsman.controller.beside import Beside, Case
 from pointsman.controller.join import IngestProject
 from pointsman.domain import evidence
 from pointsman.domain.decision import Reason, Value
@@ -70,7 +71,8 @@ class Sums:
         """What labels are added to under one stem of cells or of gauges."""
         labels = self._labels.get(stem)
         if labels is None:
-            labels = self._labels[stem] = _Labels(payloads, stem, project)
+            buckets = payloads is self.cells
+            labels = self._labels[stem] = _Labels(payloads, stem, project, buckets=buckets)
         return labels
 
 
@@ -86,7 +88,12 @@ class Changes:
         self.taken = Sums()
         self.traffic: dict[Key, Counts] = {}
         self._slices = slices
+        self.beside = Beside(self.added.cells, self.taken.cells)
         self._groups: dict[Key, _Group] = {}
+
+    def case(self, record: DecisionRecord, project: IngestProject) -> Case:
+        """The decision, as `beside` asks for it."""
+        return Case(record, project, self._stems(record, project))
 
     def decided(self, record: DecisionRecord, project: IngestProject | None) -> None:
         """Adds one decision that was not known before."""
@@ -97,11 +104,14 @@ class Changes:
             _latency(self.added.gauges, (*_gauge(record), evidence.LATENCY), record.latency_us)
         if project is None or record.reason != Reason.SPLIT:
             return
-        for stem in self._stems(record, project):
+        stems = self._stems(record, project)
+        for stem in stems:
             group = self._groups.get(stem)
             if group is None:
                 group = self._groups[stem] = _Group(self.added.cells, stem)
             group.decided(record)
+        if project.shadowed:
+            self.beside.decided(Case(record, project, stems))
 
     def told(
         self,
@@ -120,11 +130,13 @@ class Changes:
         if project is None:
             return
         sums = self.added if times > 0 else self.taken
+        stems = self._stems(record, project)
         targets: list[tuple[dict[Key, Payload], Key]] = []
         if record.served:
             targets.append((sums.gauges, _gauge(record)))
         if record.reason == Reason.SPLIT:
-            targets += [(sums.cells, stem) for stem in self._stems(record, project)]
+            targets += [(sums.cells, stem) for stem in stems]
+        self.beside.told(Case(record, project, stems), {kind: value}, times)
         graded = _grade(record, project, value) if isinstance(value, str) else None
         for payloads, stem in targets:
             if graded is not None:
@@ -240,15 +252,21 @@ def _grade(record: DecisionRecord, project: IngestProject, label: str) -> _Grade
 
 
 class _Labels:
-    """The payloads that labels are added to under one stem, found once."""
+    """The payloads that labels are added to under one stem, found once.
 
-    def __init__(self, payloads: dict[Key, Payload], stem: Key, project: IngestProject) -> None:
+    buckets: keep counts by unit bucket too. Judging needs them, gauges do not.
+    """
+
+    def __init__(
+        self, payloads: dict[Key, Payload], stem: Key, project: IngestProject, *, buckets: bool
+    ) -> None:
         classes = len(project.classes)
         self._confusion = _put(payloads, (*stem, evidence.CONFUSION), Confusion.empty(classes))
         self._correct = _moments(payloads, (*stem, evidence.CORRECT))
         self._loss = _moments(payloads, (*stem, evidence.LOG_LOSS))
         self._brier = _moments(payloads, (*stem, evidence.BRIER))
         self._classes = classes
+        self._buckets = buckets
         self._scores: ScoreHistogram | None = None
         if project.positive:
             self._scores = _put(payloads, (*stem, evidence.SCORE), ScoreHistogram())
@@ -256,12 +274,15 @@ class _Labels:
     def told(self, unit: int, graded: _Graded, times: int) -> None:
         if graded.classes != self._classes:
             return  # the classes changed within an epoch: these cannot be added up
-        self._confusion.observe(graded.label, graded.predicted, times)
+        named = unit if self._buckets else None
+        self._confusion.observe(graded.label, graded.predicted, times, named)
         self._correct.observe(unit, float(graded.label == graded.predicted), times)
         self._loss.observe(unit, graded.loss, times)
         self._brier.observe(unit, graded.brier, times)
         if self._scores is not None and graded.score is not None:
-            self._scores.observe(graded.score, positive=graded.positive, times=times)
+            self._scores.observe(
+                graded.score, positive=graded.positive, times=times, unit_hash=named
+            )
 
 
 def _moments(payloads: dict[Key, Payload], key: Key) -> Moments:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from pointsman.controller import join
 from pointsman.controller.cells import Changes
+from pointsman.controller.firsts import Firsts
 from pointsman.controller.join import COPIES, IngestProject, State
 from pointsman.domain.records import DecisionRecord, OutcomeKind, OutcomeRecord
 from pointsman.store import ingestion
@@ -20,6 +21,7 @@ class Join:
 
     changes: collects what outcomes add to cells and gauges, and what corrections take back
     lifetime_ms: how long a piece waits for a decision nobody knows
+    firsts: knows what else has to be known of a decision to tell its outcomes
     """
 
     def __init__(
@@ -28,7 +30,9 @@ class Join:
         project: Callable[[DecisionRecord], IngestProject | None],
         changes: Changes,
         lifetime_ms: int,
+        firsts: Firsts,
     ) -> None:
+        self._firsts = firsts
         self._connection = connection
         self._project = project
         self._changes = changes
@@ -53,6 +57,7 @@ class Join:
         about = {p.decision_id for p in chain(*same_id.values())} | awaited
         known = ingestion.decisions_by_id(connection, about - new.keys())
         known |= {d: new[d] for d in about & new.keys()}
+        self._firsts.recall(known.values())
         everything = ingestion.pieces_by_decision(connection, about)
         for piece in pieces:
             everything[piece.decision_id].append(piece)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError, StatementError
 from pointsman.controller import feedback
 from pointsman.controller.cells import Changes, SliceNames
 from pointsman.controller.exposures import Exposures
+from pointsman.controller.firsts import Firsts
 from pointsman.controller.join import INBOX_LIFETIME_MS, IngestProject
 from pointsman.domain.records import (
     DecisionRecord,
@@ -234,6 +235,8 @@ class Ingester:
         except _UNUSABLE as error:
             if isinstance(error, OperationalError):
                 raise _cause(error) from None
+            if not items:  # then it was no record's fault
+                raise
             self._forget()
             for field in Tick.__struct_fields__:
                 setattr(tick, field, getattr(before, field))
@@ -256,10 +259,12 @@ class Ingester:
             project = self._project(record)
             tick.unconfigured += project is None
             changes.decided(record, project)
-        self._exposures.add(connection, fresh)
-        seen = ingestion.insert_shadows(connection, shadows)
         ingestion.insert_overrides(connection, overrides)
-        join = feedback.Join(connection, self._project, changes, self._lifetime_ms)
+        firsts = Firsts(connection, self._exposures, self._project, changes)
+        firsts.exposed(fresh)
+        # Pairs are formed with the labels of before, which the join then changes.
+        seen = firsts.watched(fresh, shadows)
+        join = feedback.Join(connection, self._project, changes, self._lifetime_ms, firsts)
         join.take_in(outcomes, fresh)
         added, taken = changes.added, changes.taken
         tick.unmerged += len(payloads.add_cells(connection, added.cells, taken.cells))

@@ -11,6 +11,7 @@ from typing import Final, Literal, assert_never
 import msgspec
 
 from pointsman.domain.records import DecisionRecord, OutcomeKind
+from pointsman.domain.table import Shadow
 from pointsman.store.ingestion import Held
 from pointsman.store.rows import Piece
 
@@ -56,6 +57,7 @@ class IngestProject(msgspec.Struct, frozen=True):
     classes: in the project's order; positive: one of them, empty where there is none
     label_horizon_ms, reward_horizon_ms: after the decision; None = never late
     slices: context attributes by whose values evidence is also kept
+    shadowed: variants that see other variants' requests, by rule
     """
 
     classes: tuple[str, ...]
@@ -63,6 +65,7 @@ class IngestProject(msgspec.Struct, frozen=True):
     label_horizon_ms: int | None = None
     reward_horizon_ms: int | None = None
     slices: tuple[str, ...] = ()
+    shadowed: dict[str, tuple[Shadow, ...]] = {}
 
 
 class Settled(msgspec.Struct, frozen=True):

@@ -3,7 +3,8 @@
 Rules of architecture.md section 8 that everything here serves:
 
 - A cell's key is project, rule, epoch, block of decision time, *assigned* variant, slice, metric.
-- Only decisions with reason `SPLIT` enter a cell.
+- Only decisions with reason `SPLIT` enter a cell, but for pairs of answers (`FLIPS`, `PAIRED`):
+  both models saw the same request, so nothing has to be drawn.
 - Cells add up: `merge` is commutative and associative (counts exactly, sums of floats up to
   rounding), so they merge across workers and machines, and judging costs the same at a billion
   decisions as at a thousand.
@@ -44,6 +45,18 @@ LOG_LOSS: Final = "log_loss"  # Moments of -ln p(label), over all classes
 BRIER: Final = "brier"  # Moments of sum over classes of (p - [class is label])^2, 0 to 2
 REWARD: Final = "reward"  # Moments, once a reward is known
 OUTCOME_COST: Final = "outcome_cost"  # Moments, once a cost is reported as an outcome
+WRONG: Final = "wrong"  # Moments of 0/1, first exposures only: predicted class is not the label
+
+# Families of metrics: a cell's metric is `family/member`, see `member`.
+FIRST: Final = "first"  # of DENIED, ERROR, WRONG: Moments of units' first exposures alone
+FLIPS: Final = "flips"  # of a shadow: Paired, every decision that it answered too
+PAIRED: Final = "paired"  # of a shadow: Paired, the first pair of each unit alone
+GIVEN: Final = "given"  # of a variant and a metric: CrossMoments beside that variant's score
+
+
+def member(family: str, *names: str) -> str:
+    """The metric of a family, as in a cell's key: `paired/challenger`, `first/error`."""
+    return "/".join((family, *names))
 
 
 class CellKey(msgspec.Struct, frozen=True, order=True):
@@ -189,7 +202,73 @@ class LatencyHistogram(msgspec.Struct, tag="latency", array_like=True):
         _count(self.counts, index, times)
 
 
-Payload = Moments | CrossMoments | Confusion | ScoreHistogram | LatencyHistogram
+class Pair(msgspec.Struct, frozen=True):
+    """Two answers to one request: the one that was served, and a shadow's.
+
+    classes: how many there are; served, shadow: predicted classes, by index
+    served_denied, shadow_denied: what each comes to
+    shift: shadow's score of the positive class less the served one's; None without a positive class
+    distance: half the sum over classes of the differences of probabilities, 0 to 1
+    """
+
+    classes: int
+    served: int
+    shadow: int
+    served_denied: bool
+    shadow_denied: bool
+    shift: float | None
+    distance: float
+
+    @property
+    def flip(self) -> int:
+        """Where it counts in `Paired.flips`."""
+        return self.served * self.classes + self.shadow
+
+    @property
+    def action(self) -> int:
+        """Where it counts in `Paired.actions`."""
+        return 2 * self.served_denied + self.shadow_denied
+
+
+class Paired(msgspec.Struct, tag="paired", array_like=True):
+    """Served answers beside a shadow's answers to the same requests, in project order of classes.
+
+    flips: `flips[served * classes + shadow]`, labelled or not; only those in use
+    labelled: `labelled[(label * classes + served) * classes + shadow]`, of labelled ones
+    actions, labelled_actions: by `2 * served_denied + shadow_denied`, all and labelled
+    scored, shift, shift_squares: how many have a shift, its sum and that of its square
+    distance: sum over all
+    failed: requests for which the shadow gave no answer that could be held beside the served one
+    """
+
+    classes: int
+    flips: dict[int, int] = msgspec.field(default_factory=dict)
+    labelled: dict[int, int] = msgspec.field(default_factory=dict)
+    actions: list[int] = msgspec.field(default_factory=lambda: [0] * 4)
+    labelled_actions: list[int] = msgspec.field(default_factory=lambda: [0] * 4)
+    scored: int = 0
+    shift: float = 0.0
+    shift_squares: float = 0.0
+    distance: float = 0.0
+    failed: int = 0
+
+    def observe(self, pair: Pair, times: int = 1) -> None:
+        """Adds a pair, labelled or not; `times=-1` takes an observed one back."""
+        _count(self.flips, pair.flip, times)
+        self.actions[pair.action] += times
+        self.distance += times * pair.distance
+        if pair.shift is not None:
+            self.scored += times
+            self.shift += times * pair.shift
+            self.shift_squares += times * pair.shift * pair.shift
+
+    def label(self, pair: Pair, label: int, times: int = 1) -> None:
+        """Adds what is known of a pair that is observed: its label, by class index."""
+        _count(self.labelled, label * self.classes * self.classes + pair.flip, times)
+        self.labelled_actions[pair.action] += times
+
+
+Payload = Moments | CrossMoments | Confusion | ScoreHistogram | LatencyHistogram | Paired
 
 
 def block_of(at_ms: int) -> int:
@@ -252,6 +331,19 @@ def merge(a: Payload, b: Payload) -> Payload:
             )
         case LatencyHistogram(), LatencyHistogram():
             return LatencyHistogram(_united(a.counts, b.counts))
+        case Paired(), Paired() if a.classes == b.classes:
+            return Paired(
+                a.classes,
+                _united(a.flips, b.flips),
+                _united(a.labelled, b.labelled),
+                _added(a.actions, b.actions),
+                _added(a.labelled_actions, b.labelled_actions),
+                a.scored + b.scored,
+                a.shift + b.shift,
+                a.shift_squares + b.shift_squares,
+                a.distance + b.distance,
+                a.failed + b.failed,
+            )
         case _:
             raise ValueError(f"a {_kind(a)} payload cannot be added to a {_kind(b)} payload")
 
@@ -261,9 +353,15 @@ def _added(a: list[_Number], b: list[_Number]) -> list[_Number]:
 
 
 def _united(a: dict[int, int], b: dict[int, int]) -> dict[int, int]:
-    """The sum of two sparse counts, by index; what cancels is left out."""
-    sums = {i: a.get(i, 0) + b.get(i, 0) for i in sorted(a.keys() | b.keys())}
-    return {index: count for index, count in sums.items() if count}
+    """The sum of two sparse counts, by index; what cancels is left out.
+
+    Costs what the smaller one has, and a copy: the larger is often a cell of a whole block.
+    """
+    large, small = (a, b) if len(a) >= len(b) else (b, a)
+    sums = large.copy()
+    for index, count in small.items():
+        _count(sums, index, count)
+    return sums
 
 
 def _count(counts: dict[int, int], index: int, times: int) -> None:
@@ -276,8 +374,8 @@ def _count(counts: dict[int, int], index: int, times: int) -> None:
 
 
 def _kind(payload: Payload) -> str:
-    if isinstance(payload, Confusion):
-        return f"{payload.classes}-class confusion"
+    if isinstance(payload, Confusion | Paired):
+        return f"{payload.classes}-class {type(payload).__name__.lower()}"
     return type(payload).__name__
 
 

@@ -33,8 +33,8 @@ def insert(
     return connection.exec_driver_sql(_insert_sql(table, names, on_conflict), list(rows)).rowcount
 
 
-def among(column: Column[Any], values: Iterable[str]) -> ColumnElement[bool]:
-    """Whether a text column is one of any number of values; they travel as one parameter."""
+def among(column: Column[Any], values: Iterable[str | int]) -> ColumnElement[bool]:
+    """Whether a column is one of any number of values; they travel as one parameter."""
     listed = func.json_each(_json.encode(list(values)).decode()).table_valued("value")
     return column.in_(select(listed.c.value))
 

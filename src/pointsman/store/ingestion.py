@@ -60,9 +60,28 @@ def decisions_by_id(connection: Connection, ids: Iterable[str]) -> dict[str, Dec
     return {record.id: record for record in found}
 
 
-def insert_shadows(connection: Connection, records: Sequence[ShadowRecord]) -> int:
-    """How many were new; of several with one id and variant the first is kept."""
-    return bulk.insert(connection, shadow, [rows.shadow_row(r) for r in records], "ignore")
+def insert_shadows(connection: Connection, records: Sequence[ShadowRecord]) -> list[ShadowRecord]:
+    """Those that were new; of several with one id and variant the first is kept."""
+    by_key: dict[tuple[str, str], ShadowRecord] = {}
+    for record in records:
+        by_key.setdefault((record.id, record.variant), record)
+    known = shadows_by_decision(connection, {record.id for record in records})
+    old = {(record.id, record.variant) for found in known.values() for record in found}
+    fresh = [record for key, record in by_key.items() if key not in old]
+    bulk.insert(connection, shadow, [rows.shadow_row(record) for record in fresh])
+    return fresh
+
+
+def shadows_by_decision(
+    connection: Connection, ids: Collection[str]
+) -> dict[str, list[ShadowRecord]]:
+    """What shadows answered to these decisions; those that no shadow saw are left out."""
+    if not ids or connection.scalar(select(shadow.c.decision_id).limit(1)) is None:
+        return {}
+    found: dict[str, list[ShadowRecord]] = {}
+    for row in _by_key(connection, shadow, shadow.c.decision_id, ids):
+        found.setdefault(row.decision_id, []).append(rows.shadow_of(row))
+    return found
 
 
 def insert_overrides(connection: Connection, records: Sequence[tuple[OverrideRecord, str]]) -> int:

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Table, func, select, tuple_
 from sqlalchemy.dialects import sqlite
 
 from pointsman.domain import evidence
-from pointsman.domain.evidence import CellKey, Moments, Payload
+from pointsman.domain.evidence import CellKey, CrossMoments, Moments, Paired, Payload
 from pointsman.store import bulk
 from pointsman.store.evidence_schema import cell, exposure, gauge, stratum, traffic
-from pointsman.store.rows import signed
+from pointsman.store.rows import signed, unsigned
 
 Key = tuple[str | int, ...]
 """Values of a table's key columns, in order."""
@@ -82,6 +82,23 @@ def add_traffic(connection: Connection, changes: Mapping[Key, Counts]) -> None:
         connection.exec_driver_sql(_ADD_TRAFFIC, values)
 
 
+def exposures_at(
+    connection: Connection, keys: Iterable[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[int, str]]:
+    """Time and decision of the exposures at these (stratum, unsigned unit hash) that are kept."""
+    by_stratum: dict[int, list[int]] = {}
+    for number, unit in keys:
+        by_stratum.setdefault(number, []).append(signed(unit))
+    found: dict[tuple[int, int], tuple[int, str]] = {}
+    for number, units in by_stratum.items():
+        query = select(exposure.c.unit_hash, exposure.c.at_ms, exposure.c.decision_id).where(
+            exposure.c.stratum == number, bulk.among(exposure.c.unit_hash, units)
+        )
+        for unit, at_ms, decision_id in connection.execute(query):
+            found[number, unsigned(unit)] = (at_ms, decision_id)
+    return found
+
+
 def add_exposures(connection: Connection, first: Mapping[tuple[int, int], Exposure]) -> None:
     """Keeps the earlier one of each (stratum, unsigned unit hash)."""
     values = [
@@ -127,11 +144,25 @@ def _merge(
 
 def _tidy(payload: Payload) -> Payload:
     """The payload with exact zeros where nothing is counted: sums of floats do not cancel."""
-    if isinstance(payload, Moments):
-        for bucket, n in enumerate(payload.n):
-            if n == 0:
-                payload.total[bucket] = payload.squares[bucket] = 0.0
+    match payload:
+        case Moments():
+            _clear(payload.n, payload.total, payload.squares)
+        case CrossMoments():
+            _clear(payload.n, payload.total, payload.squares, payload.covariate)
+            _clear(payload.n, payload.covariate_squares, payload.cross)
+        case Paired():
+            if not payload.scored:
+                payload.shift = payload.shift_squares = 0.0
+            if not payload.flips:
+                payload.distance = 0.0
     return payload
+
+
+def _clear(counts: list[int], *sums: list[float]) -> None:
+    for bucket, n in enumerate(counts):
+        if n == 0:
+            for column in sums:
+                column[bucket] = 0.0
 
 
 def _load(connection: Connection, table: Table, keys: Iterable[Key]) -> dict[Key, bytes]:
