@@ -135,6 +135,26 @@ def test_errors_are_words_and_exit_code_1(run: Any, control: ControlProcess) -> 
     assert control.token not in down.err + denied.err
 
 
+def test_only_changes_end_a_plan_with_2(run: Any, tmp_path: Path) -> None:
+    """A mistyped option must not look like something to apply."""
+    file = written(tmp_path / "p.yaml", project("exits"))
+
+    assert run("plan", "-f", file).code == 2
+    assert run("plan").code == 1
+    assert run("plan", "--nonsense").code == 1
+    assert run("plan", "-f", "/nowhere.yaml").code == 1
+    assert run("--help").code == 0
+
+
+def test_init_says_what_it_wrote_in_any_format(run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "made.yaml"
+
+    made = json.loads(run("init", "made", "-f", str(path), "-o", "json").out)
+
+    assert made == {"file": str(path), "project": "made"}
+    assert run("lint", str(path)).code == 0
+
+
 def test_kill_works_without_any_controller(run: Any, tmp_path: Path) -> None:
     """On this machine's disk, in well under the second it may take to be heeded."""
     (tmp_path / "gateway").mkdir()

@@ -155,6 +155,22 @@ def test_a_local_kill_switch_needs_no_controller(served: tuple[Parent, str]) -> 
     until(lambda: parent.ask("story").json()["reason"] == "SPLIT", parent)
 
 
+def test_a_kill_switch_is_heeded_within_a_second(served: tuple[Parent, str]) -> None:
+    """Through the controller, by every worker, from the call on."""
+    parent, token = served
+    path = "/v1/tenants/default/projects/story"
+    until(lambda: parent.ask("story").json()["reason"] == "SPLIT", parent)
+
+    started = time.monotonic()
+    killed = parent.admin(token, "POST", f"{path}:kill?wait=10")
+    took_s = time.monotonic() - started
+    reasons = {parent.ask("story", f"u{n}").json()["reason"] for n in range(20)}
+    parent.admin(token, "POST", f"{path}:unkill?wait=10")
+
+    assert (killed["workers"]["serving"], reasons) == (2, {"KILLED"})
+    assert took_s < 1.0
+
+
 def test_a_second_one_on_the_same_directory_is_refused(served: tuple[Parent, str]) -> None:
     parent, _ = served
     arguments = ["serve", "--data", str(parent.data), "--port", "0", "--admin-port", "0"]

@@ -25,6 +25,7 @@ _EPILOG = (
     "--url, --token, --tenant and -o may stand before or after the command. Exit codes: 0 done, "
     "1 error; `plan` ends with 2 where there is something to change."
 )
+_CHANGES: Final = 2
 _ANYWHERE: Final = {"--url": 1, "--token": 1, "--tenant": 1, "-o": 1, "--output": 1}
 
 app = typer.Typer(
@@ -66,7 +67,13 @@ def _surroundings(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the `pointsman` script."""
-    app(args=_options_first(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        app(args=_options_first(list(sys.argv[1:] if arguments is None else arguments)))
+    except SystemExit as end:
+        # A wrong option would end with 2, which a script that runs `plan` takes for changes.
+        if end.code == _CHANGES and not isinstance(end.__context__, typer.Exit):
+            raise SystemExit(1) from None
+        raise
 
 
 def _options_first(arguments: list[str]) -> list[str]:

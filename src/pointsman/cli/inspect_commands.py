@@ -27,7 +27,7 @@ def explain(
     with reporting():
         found = session.client().get(f"/v1/decisions/{quote(decision)}:explain")
         if structured(found, session.output):
-            return
+            raise typer.Exit(0 if found["equal"] else 1)
         say(found["sentence"])
         say()
         table(["", ""], ((name, value) for name, value in found["facts"].items()))

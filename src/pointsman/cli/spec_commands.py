@@ -32,6 +32,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the new project.")] = "income",
     file: Annotated[str, typer.Option("-f", "--file", help="Where to; - for stdout.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
@@ -50,7 +51,9 @@ def init(
                 Kind.CONFLICT, f"{path} exists", hint="give another --file, or --force"
             )
         path.write_text(text, encoding="utf-8")
-        say(f"wrote {path}; next: pointsman lint {path}")
+        session: Session = context.obj
+        if not structured({"file": str(path), "project": name}, session.output):
+            say(f"wrote {path}; next: pointsman lint {path}")
 
 
 def lint(
