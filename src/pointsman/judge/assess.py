@@ -91,6 +91,7 @@ def _assessed(
         assert isinstance(why, Unknown)
         measure = Measure(criterion, why.n, criteria.alpha, harm_alpha)
         code = Code.NO_DATA if why.empty else Code.BURN_IN
+        code = Code.SELECTIVE_LABELS if why.selective else code
         reasons = (_reason(code, criterion, why.why),)
         return NoData(reasons, (measure,)) if why.empty else Inconclusive(reasons, (measure,))
     measure = _measure(criterion, found, harm, criteria.alpha, harm_alpha)

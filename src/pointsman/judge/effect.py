@@ -10,10 +10,13 @@ from typing import Final, assert_never
 import msgspec
 import numpy as np
 
-from pointsman.judge import bounded, event, mean, ratio
+from pointsman.domain.evidence import Paired
+from pointsman.judge import bounded, event, mean, paired, ratio
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.event import EventState
+from pointsman.judge.labels import ActionCoverage, Labels, selection
 from pointsman.judge.mean import Contrast, MeanState, Tuning
+from pointsman.judge.paired import Worth
 from pointsman.judge.ratio import Jackknife, RatioBlock, Statistic
 
 MIN_EVENTS: Final = 50
@@ -53,7 +56,21 @@ class Ratios(msgspec.Struct, frozen=True, tag="ratios"):
     statistic: Statistic
 
 
-MetricEvidence = Events | Means | Ratios
+class Pairs(msgspec.Struct, frozen=True):
+    """A classifier metric over pairs of answers to the same requests. Exact at any count.
+
+    pairs: champion's answers (as served) and challenger's (as shadow), one pair of each unit
+    coverage: labels by the action that was truly served; may_deny: as in labels.selection. Where
+        labels are not shown to arrive for both actions, there is no effect to speak of.
+    """
+
+    pairs: Paired
+    worth: Worth
+    coverage: ActionCoverage
+    may_deny: bool
+
+
+MetricEvidence = Events | Means | Ratios | Pairs
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -78,11 +95,13 @@ class Unknown(msgspec.Struct, frozen=True):
     """Why there is no effect to speak of.
 
     empty: an arm has no data at all, rather than too little
+    selective: the labels depend on what was served, or may, so that more of them do not help
     """
 
     why: str
     n: tuple[int, int]
     empty: bool
+    selective: bool = False
 
 
 def effect(
@@ -106,6 +125,8 @@ def effect(
             return _of_means(evidence, tuning, alpha)
         case Ratios():
             return _of_ratios(evidence, tuning, alpha, relative=relative)
+        case Pairs():
+            return _of_pairs(evidence, alpha, relative=relative)
         case _:
             assert_never(evidence)
 
@@ -203,6 +224,59 @@ def _relative_of_ratios(both: Jackknife, plain: Effect, tuning: Tuning, alpha: f
     return msgspec.structs.replace(plain, estimate=middle - 1.0, lower=low - 1.0, upper=high - 1.0)
 
 
+def _of_pairs(evidence: Pairs, alpha: float, *, relative: bool) -> Effect | Unknown:
+    unusable = _unusable(evidence)
+    if unusable is not None:
+        return unusable
+    gained = paired.gains(evidence.pairs, evidence.worth)
+    average, level = gained.mean, gained.level
+    assert average is not None
+    assert level is not None
+    n = (gained.n, gained.n)
+    method = "betting on pairs (sequential McNemar), exact"
+    found = Effect(
+        estimate=average,
+        lower=paired.lower_bound(gained, alpha),
+        upper=paired.upper_bound(gained, alpha),
+        challenger=level + average,
+        champion=level,
+        n=n,
+        method=method,
+    )
+    if not relative:
+        return found
+    if level <= 0.0 or min(min(row) for row in evidence.worth.table) < 0.0:
+        return Unknown("the champion's value is not above 0", n, empty=False)
+
+    def shown(factor: float, *, above: bool) -> bool:
+        return _log_e_of_pairs(evidence, factor, 0.0, above=above) >= -math.log(alpha)
+
+    middle = (level + average) / level
+    low, high = mean.factors_between(
+        lambda f: shown(f, above=True), lambda f: shown(f, above=False), middle
+    )
+    return msgspec.structs.replace(found, estimate=middle - 1, lower=low - 1, upper=high - 1)
+
+
+def _unusable(evidence: Pairs) -> Unknown | None:
+    """Why the pairs bear no claim; None where they do."""
+    n = paired.gains(evidence.pairs, evidence.worth).n
+    answered = sum(evidence.pairs.flips.values())
+    if not answered:
+        return Unknown("no request was answered by both", (0, 0), empty=True)
+    chosen = selection(evidence.coverage, may_deny=evidence.may_deny)
+    if chosen.labels is not Labels.OPEN:
+        return Unknown(chosen.text, (n, n), empty=False, selective=True)
+    if not n:
+        return Unknown("no pair of answers has a label yet", (0, 0), empty=True)
+    return None
+
+
+def _log_e_of_pairs(evidence: Pairs, factor: float, margin: float, *, above: bool) -> float:
+    gained = paired.gains(evidence.pairs, evidence.worth, factor)
+    return (paired.log_e_above if above else paired.log_e_below)(gained, margin)
+
+
 def _after_burn_in(evidence: Means) -> Contrast | Unknown:
     state = evidence.state
     if evidence.binary:
@@ -254,6 +328,8 @@ def log_e_beyond(
             if contrasted is None:
                 return Unknown("too few labels of each kind", (0, 0), empty=False)
             return _log_e(contrasted, margin, tuning, above=above)
+        case Pairs():
+            return _unusable(evidence) or _log_e_of_pairs(evidence, factor, margin, above=above)
         case _:
             assert_never(evidence)
 

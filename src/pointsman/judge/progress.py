@@ -10,14 +10,16 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from pointsman.domain.evidence import CrossMoments, Moments, Payload
+from pointsman.domain.evidence import PAIRED, CrossMoments, Moments, Paired, Payload, member
 from pointsman.domain.evidence import merge as merged
-from pointsman.judge import bounded, covariate, event, mean
+from pointsman.judge import bounded, covariate, event, labels, mean
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.covariate import CovariateState
-from pointsman.judge.effect import Events, Means, MetricEvidence, Ratios
+from pointsman.judge.effect import Events, Means, MetricEvidence, Pairs, Ratios
 from pointsman.judge.event import EventBlock, EventState
+from pointsman.judge.labels import ActionCoverage
 from pointsman.judge.mean import MeanBlock, MeanState
+from pointsman.judge.paired import Worth, transposed
 from pointsman.judge.ratio import Cells, RatioBlock, Statistic
 from pointsman.judge.verdict import Evidence, Health
 
@@ -48,7 +50,20 @@ class RatioTest(msgspec.Struct, frozen=True):
     statistic: Statistic
 
 
-Test = EventTest | MeanTest | RatioTest
+class PairTest(msgspec.Struct, frozen=True):
+    """Pairs of answers, whichever of the two served and the other shadowed, for paired.py.
+
+    challenger, champion: variants; may_deny: either denies some class (labels.selection)
+    The metric in the test's key is a name only: cells are those of `PAIRED` and the slice.
+    """
+
+    challenger: str
+    champion: str
+    worth: Worth
+    may_deny: bool
+
+
+Test = EventTest | MeanTest | RatioTest | PairTest
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -69,6 +84,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     event_units: first exposures of challenger, champion beside each event state
     ratios: cells merged by share
+    pairs: champion's and challenger's answers, and labels by the action that was served
     """
 
     through: tuple[int, int] | None = None
@@ -78,6 +94,7 @@ class Progress(msgspec.Struct, frozen=True):
     exact: dict[Key, BoundedState] = {}
     covariates: dict[Key, CovariateState] = {}
     ratios: dict[Key, tuple[RatioBlock, ...]] = {}
+    pairs: dict[Key, tuple[Paired, ActionCoverage]] = {}
 
 
 def fold(progress: Progress, block: Block, tests: Mapping[Key, Test]) -> Progress:
@@ -98,6 +115,8 @@ def fold(progress: Progress, block: Block, tests: Mapping[Key, Test]) -> Progres
                 progress = _fold_mean(progress, key, block, test)
             case RatioTest():
                 progress = _fold_ratio(progress, key, block)
+            case PairTest():
+                progress = _fold_pairs(progress, key, block, test)
     return replace(progress, through=at)
 
 
@@ -113,6 +132,9 @@ def evidence(progress: Progress, tests: Mapping[Key, Test], health: Health) -> E
                 found[key] = Means(progress.means[key], exact, test.binary)
             case RatioTest() if key in progress.ratios:
                 found[key] = Ratios(progress.ratios[key], test.statistic)
+            case PairTest() if key in progress.pairs:
+                known, coverage = progress.pairs[key]
+                found[key] = Pairs(known, test.worth, coverage, test.may_deny)
             case _:
                 continue
     return Evidence(found, health)
@@ -170,6 +192,25 @@ def _fold_ratio(progress: Progress, key: Key, block: Block) -> Progress:
     by_share[block.share] = RatioBlock(pair[0], pair[1], block.share)
     rows = tuple(by_share[share] for share in sorted(by_share))
     return replace(progress, ratios={**progress.ratios, key: rows})
+
+
+def _fold_pairs(progress: Progress, key: Key, block: Block, test: PairTest) -> Progress:
+    """Shares do not matter: nothing is drawn, and both models saw every pair."""
+    for cells, shadow in ((block.champion, test.challenger), (block.challenger, test.champion)):
+        cell = cells.get((member(PAIRED, shadow), key[1]))
+        if cell is None:
+            continue
+        if not isinstance(cell, Paired):
+            raise TypeError(_wrong(key, (cell,), "Paired"))
+        more = cell if shadow == test.challenger else transposed(cell)
+        coverage = labels.coverage_of(cell)
+        if key in progress.pairs:
+            known, covered = progress.pairs[key]
+            total = merged(known, more)
+            assert isinstance(total, Paired)
+            more, coverage = total, labels.merge(covered, coverage)
+        progress = replace(progress, pairs={**progress.pairs, key: (more, coverage)})
+    return progress
 
 
 def _pair(block: Block, key: Key, kind: type[_P]) -> tuple[_P, _P] | None:

@@ -113,6 +113,7 @@ class Code(StrEnum):
     SAMPLE_RATIO = "SampleRatioMismatch"
     LABEL_COVERAGE = "LabelCoverageMismatch"
     PROPENSITY = "PropensityMismatch"
+    SELECTIVE_LABELS = "SelectiveLabels"
 
 
 class Reason(msgspec.Struct, frozen=True):
