@@ -120,7 +120,6 @@ class Tick:
             weight=NOTHING,
             position=BEFORE_THE_FIRST,
             waiting=(),
-            approvals=(),
             silent_since_ms=None,
             not_before_ms=self.now_ms + self.terms.cooldown_ms,
             ended=ended,
