@@ -3,9 +3,31 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 # The test directories are no packages; modules shared between them live beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from mlflow_server import mlflow_server
 
 __all__ = ["mlflow_server"]
+END_TO_END = "tests/end_to_end/"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadgroup`, all end-to-end tests go to one worker: they share what takes longest
+    to prepare, measure time and kill processes.
+
+    By path and not by xdist's own mark, which has no effect under pytest 9.2: it is read off node
+    ids that pytest no longer lets a plugin amend.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByPath(LoadGroupScheduling):
+        def _split_scope(self, nodeid):
+            return END_TO_END if nodeid.startswith(END_TO_END) else super()._split_scope(nodeid)
+
+    return ByPath(config, log)

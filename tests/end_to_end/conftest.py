@@ -1,8 +1,7 @@
 """What the end-to-end tests share: one registry with three trained models, one prepared project.
 
 Preparing the models takes longest, so it is done once; every test gets a copy of that data
-directory and starts a Pointsman of its own on it. All of them run in one group, one after another:
-they measure time and kill processes, and two cores are few.
+directory and starts a Pointsman of its own on it.
 """
 
 import shutil
@@ -20,17 +19,6 @@ TRAIN_LIMIT_S = 180.0
 WORKERS = ("--workers", "2")
 
 Start = Callable[..., Serving]
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One xdist group, so that `--dist loadgroup` keeps them on one worker and its fixtures.
-
-    First of all, because xdist reads the marks in a hook of the same name.
-    """
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("end_to_end"))
 
 
 class Registry:
