@@ -15,6 +15,8 @@ from pointsman.domain.evidence import (
     Confusion,
     LatencyHistogram,
     Moments,
+    Pair,
+    Paired,
     ScoreHistogram,
     block_of,
     decode,
@@ -32,6 +34,21 @@ OBSERVATIONS = {
     "moments": (Moments, st.tuples(hashes, whole)),
     "confusion": (lambda: Confusion.empty(3), st.tuples(st.integers(0, 2), st.integers(0, 2))),
     "latency": (LatencyHistogram, st.tuples(st.integers(-5, 10**9))),
+    "paired": (
+        lambda: Paired(3),
+        st.tuples(
+            st.builds(
+                Pair,
+                classes=st.just(3),
+                served=st.integers(0, 2),
+                shadow=st.integers(0, 2),
+                served_denied=st.booleans(),
+                shadow_denied=st.booleans(),
+                shift=st.none() | whole,
+                distance=whole,
+            ),
+        ),
+    ),
 }
 
 

@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from pointsman.domain.decision import Reason
 from pointsman.domain.records import DecisionRecord
 from pointsman.store import payloads
 from pointsman.store.payloads import Exposure
@@ -30,11 +29,11 @@ class Turnover(msgspec.Struct, frozen=True):
 
 
 def rule_stratum(record: DecisionRecord) -> Stratum | None:
-    """Where a decision is an exposure; None where no split made it, so that it is not one.
+    """Where a decision that a split made is an exposure; None without a unit.
 
-    A decision without a unit is its own first exposure, and is not kept: cells count it already.
+    It is its own first exposure then, and is not kept: cells count it already.
     """
-    if record.reason != Reason.SPLIT or record.unit is None:
+    if record.unit is None:
         return None
     return record.project, record.rule, record.epoch
 
