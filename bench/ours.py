@@ -1,6 +1,5 @@
 """Pointsman under test: `pointsman serve` with one worker and everything on."""
 
-import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from bench.servers import Cores, Door, Server, move, on_core, tree, wait_for
 from bench.subjects import Subject
 
 from pointsman.demo import servers as started
-from pointsman.demo.processes import Processes, python
+from pointsman.demo.processes import Processes, python, surroundings
 
 NATIVE: Final = "Pointsman :predict"
 PROTOCOL: Final = "Pointsman infer"
@@ -105,7 +104,7 @@ def _saved(subject: Subject, path: Path) -> Path:
 def _apply(serving: started.Running, project: Path) -> None:
     done = subprocess.run(
         python("-m", "pointsman.cli", "apply", "--yes", "-f", str(project)),
-        env=os.environ | {"POINTSMAN_URL": serving.admin_url, "POINTSMAN_TOKEN": serving.token},
+        env=surroundings() | {"POINTSMAN_URL": serving.admin_url, "POINTSMAN_TOKEN": serving.token},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

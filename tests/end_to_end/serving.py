@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import subprocess
 import urllib.parse
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pointsman.demo import servers
-from pointsman.demo.processes import Processes, free_port, python
+from pointsman.demo.processes import Processes, free_port, python, surroundings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLE: Final = ROOT / "examples" / "income"
@@ -88,7 +87,7 @@ class Serving:
         environment = {"POINTSMAN_URL": self.running.admin_url, "POINTSMAN_TOKEN": self.token}
         return subprocess.run(
             python("-m", "pointsman.cli", *arguments),
-            env=os.environ | environment,
+            env=surroundings() | environment,
             input=given,
             capture_output=True,
             text=True,

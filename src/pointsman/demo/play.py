@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -19,7 +18,7 @@ from rich.console import Console
 
 import pointsman
 from pointsman.demo import checks, servers
-from pointsman.demo.processes import Processes, answers, python, read
+from pointsman.demo.processes import Processes, answers, python, read, surroundings
 from pointsman.demo.screen import Screen
 from pointsman.demo.servers import REGISTRY, Running, eventually
 from pointsman.domain.errors import Kind, PointsmanError
@@ -131,7 +130,7 @@ class Demo:
         self.screen.console.file.flush()
         done = subprocess.run(
             python("-m", "pointsman.cli", *arguments),
-            env=os.environ | self._where(),
+            env=surroundings() | self._where(),
             stdin=subprocess.DEVNULL,
             timeout=TRAIN_LIMIT_S,
             check=False,
@@ -145,7 +144,7 @@ class Demo:
         """What a command answers as JSON, unseen. Raises PointsmanError where it fails."""
         done = subprocess.run(
             python("-m", "pointsman.cli", *arguments, "-o", "json"),
-            env=os.environ | self._where(),
+            env=surroundings() | self._where(),
             timeout=TRAIN_LIMIT_S,
             check=False,
             capture_output=True,
@@ -291,14 +290,12 @@ def _works(line: str) -> bool:
     Where there is no curl, the same request is sent without it.
     """
     words = shlex.split(line)
-    if shutil.which("curl") is not None:
-        return (
-            b'"class"' in subprocess.run(words, capture_output=True, timeout=30, check=False).stdout
-        )
-    url, body = words[2], words[4].encode()
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, body, timeout=30) as answer:  # noqa: S310 - our own loopback URL
-        return b'"class"' in answer.read()
-    return False
+    if shutil.which("curl") is None:
+        with contextlib.suppress(OSError):
+            return '"class"' in read(words[2], words[4].encode())
+        return False
+    done = subprocess.run(words, env=surroundings(), capture_output=True, timeout=30, check=False)
+    return b'"class"' in done.stdout
 
 
 def _as_interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +22,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _POLL_S: Final = 0.1
 _LOG_TAIL: Final = 2000
 _libc: Final = ctypes.CDLL(None, use_errno=True)
+_direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Everything here is on loopback, which no proxy can reach."""
 
 
 class Process:
@@ -45,7 +48,7 @@ class Process:
         with log.open("wb") if log else contextlib.nullcontext() as file:
             self.popen = subprocess.Popen(
                 list(command),
-                env=os.environ | (environment or {}),
+                env=surroundings() | dict(environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT if file else None,
@@ -134,18 +137,31 @@ class Processes:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # A second Ctrl-C must not leave anybody behind.
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # A second signal must not leave anybody behind.
+        ours = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if ours else ()
+        before = [(number, signal.signal(number, signal.SIG_IGN)) for number in numbers]
         try:
             for process, stop_s in reversed(self.running):
                 process.stop(stop_s)
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before:
+                signal.signal(number, handler)
 
 
 def python(*arguments: str) -> list[str]:
     """A command for the interpreter the demo runs on."""
     return [sys.executable, *arguments]
+
+
+def surroundings() -> dict[str, str]:
+    """The environment children get: nobody's settings for another Pointsman or MLflow, no proxy."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("POINTSMAN_", "MLFLOW_"))
+    }
+    return kept | {"NO_PROXY": f"{HOST},localhost", "no_proxy": f"{HOST},localhost"}
 
 
 def free_port(wanted: int = 0) -> int:
@@ -165,15 +181,15 @@ def free_port(wanted: int = 0) -> int:
 def answers(url: str) -> bool:
     """Whether a GET is answered with 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback URLs
+        with _direct.open(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
 
 
-def read(url: str) -> str:
-    """The text a GET is answered with. Raises OSError."""
-    with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 - our own loopback URLs
+def read(url: str, body: bytes | None = None) -> str:
+    """The text a GET (with a body: a POST) is answered with. Raises OSError."""
+    with _direct.open(url, body, timeout=30) as answer:
         text: str = answer.read().decode()
         return text
 
