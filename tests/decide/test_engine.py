@@ -30,6 +30,14 @@ def one_wide(at, arm="challenger"):
     return Allocation(tuple(cut for cut, _ in kept), tuple(owner for _, owner in kept))
 
 
+def slow_fallbacks(table, live, reason, assigned):
+    """The twin for fallbacks, one rule: a pin that is heeded has none, all else has the rule's."""
+    if reason is Reason.PINNED:
+        return ()
+    gone = {assigned, *(set(live.out) - {"champion"})}
+    return tuple(name for name in table.rules[0].fallback if name not in gone)
+
+
 def slow_decide(table, live, request):
     """The twin for rules without conditions: reason, assigned and probabilities by definition."""
     if live.killed:
@@ -76,18 +84,23 @@ holdouts = st.sampled_from([0, 1, SPACE // 3, SPACE - 1, SPACE])
     use=st.sampled_from([None, "night", "champion"]),
     pin=st.sampled_from([None, None, "challenger", "night"]),
     unit=st.none() | st.text(),
+    chain=st.permutations(["champion", "challenger", "night", "rules-only"]).map(tuple),
+    length=st.integers(0, 4),
 )
 @fixtures_are_pure
-def test_decide_agrees_with_its_definition(make, live, weights, holdout, use, pin, unit):
-    """Assigned, reason and every probability are those of the slow, obvious definition."""
+def test_decide_agrees_with_its_definition(
+    make, live, weights, holdout, use, pin, unit, chain, length
+):
+    """Assigned, reason, fallbacks and every probability are those of the slow definition."""
     fields = {"use": use} if use else {"allocation": initial(weights)}
-    table = make.table(make.rule(holdout=holdout, **fields))
+    table = make.table(make.rule(holdout=holdout, fallback=chain[:length], **fields))
     request = make.request(unit=unit, pin=pin)
     reason, assigned, chances = slow_decide(table, live, request)
 
     found = decide(load(table), live, request)
 
     assert (found.reason, found.assigned) == (reason, assigned)
+    assert found.fallbacks == slow_fallbacks(table, live, reason, assigned)
     assert dict(found.propensities) == {arm: float(chance) for arm, chance in chances.items()}
     assert found.propensity == float(chances[assigned])
     assert sum(chances.values()) == 1
@@ -329,6 +342,36 @@ def test_fallbacks_are_only_those_declared_that_can_answer(make):
     assert fallbacks(Live(out=("night",))) == ("champion", "rules-only")
     assert fallbacks(Live(out=("challenger",))) == ("night", "rules-only")
     assert decide(bare, NOTHING_LIVE, make.request()).fallbacks == ()
+
+
+def test_fallbacks_stand_by_whatever_sent_a_request_to_the_champion(make):
+    """A kill switch, a condition that errs or no match must not cost the declared fallbacks: those
+    of the rule that was asked, or of the last rule where none was."""
+    project = load(
+        make.table(
+            make.rule("embargo", when='request.country == "KP"', fallback=("rules-only", "night")),
+            make.rule("big", when="request.amount > 100.0", fallback=("champion", "night")),
+            make.rule(
+                "late", when="request.amount > 9.0", fallback=("night", "champion", "rules-only")
+            ),
+        )
+    )
+    killed, night_out = Live(killed=True), Live(out=("night",))
+
+    def found(live=NOTHING_LIVE, **request):
+        made = decide(project, live, make.request(**request))
+        return made.assigned, made.reason, made.fallbacks
+
+    assert found(killed) == ("champion", Reason.KILLED, ("night", "rules-only"))
+    assert found(killed, country=None) == found(killed, pin="night") == found(killed)
+    assert found(Live(killed=True, out=("night",))) == ("champion", Reason.KILLED, ("rules-only",))
+    assert found(night_out, pin="night") == ("champion", Reason.KILLED, ("rules-only",))
+    assert found() == ("champion", Reason.DEFAULT, ("night", "rules-only"))
+    assert found(night_out) == ("champion", Reason.DEFAULT, ("rules-only",))
+    assert found(country=None) == ("champion", Reason.DEFAULT, ("rules-only", "night"))
+    assert found(night_out, country=None) == ("champion", Reason.DEFAULT, ("rules-only",))
+    assert found(amount=None) == ("champion", Reason.DEFAULT, ("night",))
+    assert found(pin="night") == ("night", Reason.PINNED, ())
 
 
 def test_shadows_are_never_the_assigned_variant_nor_out(make):

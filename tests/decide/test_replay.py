@@ -128,6 +128,21 @@ def test_a_fallback_that_was_declared_may_serve(make, project):
     assert difference.field == "served"
 
 
+@pytest.mark.parametrize(
+    ("live", "context"),
+    [(Live(killed=True), {}), (NOTHING_LIVE, {"amount": None})],
+)
+def test_a_fallback_may_serve_whatever_sent_a_request_to_the_champion(make, live, context):
+    """A record of a fallback's answer under a kill switch or an erring condition replays."""
+    project = load(
+        make.table(make.rule(when="request.amount > 1.0", fallback=("rules-only", "night")))
+    )
+    record = record_of(project, live, make.request(**context), served="rules-only")
+
+    assert (record.assigned, record.served_reason) == ("champion", "FALLBACK")
+    assert replay(project, record) == []
+
+
 def test_a_pin_that_the_table_does_not_know_is_a_difference(make, project):
     """A record with a pin of another version does not come from this table."""
     record = record_of(project, NOTHING_LIVE, make.request(pin="night"))

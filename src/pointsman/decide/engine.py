@@ -15,7 +15,9 @@ def decide(project: CompiledProject, live: Live, request: Request) -> Decision:
     """Who answers this request, who stands by and who watches; with exact probabilities.
 
     A condition that errors ends in the champion with reason `DEFAULT` and says why in `error`: it
-    never falls through to a later rule. The same where no rule matches, without an error.
+    never falls through to a later rule. The same where no rule matches, without an error. The
+    champion's answer may fail then too: the fallbacks of that rule stand by, or, where no rule had
+    a part in it (no match, kill switch on the project or on a pinned variant), those of the last.
     live: compared by identity first, so keep one object for as long as it does not change
     Errors: NOT_FOUND for a pin that names no variant of the project.
     """
@@ -33,10 +35,14 @@ def decide(project: CompiledProject, live: Live, request: Request) -> Decision:
             if met is False:
                 continue
             if met is not True:
-                return certain(Reason.DEFAULT, error=f"rule {rule.name}: {met}")
+                return certain(
+                    Reason.DEFAULT,
+                    fallbacks=rule.behind_champion,
+                    error=f"rule {rule.name}: {met}",
+                )
         fixed = rule.fixed
         return fixed if fixed is not None else _drawn(rule, request)
-    return project.unmatched
+    return view.unmatched
 
 
 def _drawn(rule: RuleView, request: Request) -> Decision:
@@ -80,5 +86,5 @@ def _pinned(project: CompiledProject, view: View, pin: str) -> Decision:
             hint=f"its variants are {', '.join(v.label for v in project.table.variants)}",
         )
     if variant in view.out:
-        return certain(Reason.KILLED)
+        return view.pin_out
     return certain(Reason.PINNED, variant)

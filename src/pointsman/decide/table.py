@@ -21,21 +21,28 @@ _VIEWS_KEPT: Final = 64
 class View:
     """A project under one live state.
 
+    Where no rule has a part in a decision for the champion, the last rule's fallbacks stand by.
+
     killed: the one decision of a killed project, else None
     out: variants nothing is sent to
+    pin_out: what is decided for a pin to one of them
+    unmatched: what is decided where no rule matches
     """
 
-    __slots__ = ("killed", "out", "rules")
+    __slots__ = ("killed", "out", "pin_out", "rules", "unmatched")
 
     def __init__(
         self, table: ProjectTable, conditions: tuple[Evaluate | None, ...], live: Live
     ) -> None:
-        self.killed: Decision | None = certain(Reason.KILLED) if live.killed else None
         self.out = frozenset(live.out) - {CHAMPION}
         self.rules = tuple(
             RuleView(rule, evaluate, self.out)
             for rule, evaluate in zip(table.rules, conditions, strict=True)
         )
+        standing_by = self.rules[-1].behind_champion if self.rules else ()
+        self.pin_out = certain(Reason.KILLED, fallbacks=standing_by)
+        self.killed: Decision | None = self.pin_out if live.killed else None
+        self.unmatched = certain(Reason.DEFAULT, fallbacks=standing_by)
 
 
 class CompiledProject:
@@ -43,11 +50,10 @@ class CompiledProject:
 
     digest: of the table's canonical bytes, what decision records name
     pins: variant name by what a caller may write: `challenger` or `challenger:3`
-    unmatched: what is decided where no rule matches
     latest: the live state decided under last, and the project under it
     """
 
-    __slots__ = ("_conditions", "_views", "digest", "latest", "pins", "table", "unmatched")
+    __slots__ = ("_conditions", "_views", "digest", "latest", "pins", "table")
 
     def __init__(self, table: ProjectTable, conditions: tuple[Evaluate | None, ...]) -> None:
         self.table = table
@@ -55,7 +61,6 @@ class CompiledProject:
         self.pins = {variant.name: variant.name for variant in table.variants} | {
             variant.label: variant.name for variant in table.variants
         }
-        self.unmatched = certain(Reason.DEFAULT)
         self._conditions = conditions
         view = View(table, conditions, NOTHING_LIVE)
         self._views: dict[Live, View] = {NOTHING_LIVE: view}

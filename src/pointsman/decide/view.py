@@ -27,9 +27,11 @@ class RuleView:
     cuts, outcomes: the split's interval starts and what each comes to; for `use`, one interval
     drawn: whether the decision names a bucket (a split does, `use` does not)
     holdout: units hashing below it are held out, by `holdout_prefix`
+    behind_champion: the rule's fallbacks that can answer where the champion is assigned
     """
 
     __slots__ = (
+        "behind_champion",
         "cuts",
         "drawn",
         "epoch",
@@ -55,6 +57,7 @@ class RuleView:
         intervals = (
             [(0, SPACE, rule.use)] if rule.allocation is None else intervals_of(rule.allocation)
         )
+        self.behind_champion = _fallbacks(rule, out, CHAMPION)
         plain = Reason.SPLIT if self.drawn else Reason.RULE
         self.propensities = _propensities(intervals, self.holdout, out)
         self.cuts = tuple(start for start, _, _ in intervals)
@@ -69,7 +72,7 @@ class RuleView:
         self.fixed = self._fixed()
 
     def _outcome(self, rule: Rule, out: frozenset[str], assigned: str, reason: Reason) -> Outcome:
-        fallbacks = tuple(name for name in rule.fallback if name != assigned and name not in out)
+        fallbacks = _fallbacks(rule, out, assigned)
         shadows = tuple(
             (shadow.variant, shadow.cut, prefix(shadow.salt))
             for shadow in rule.shadows
@@ -94,9 +97,19 @@ class RuleView:
         )
 
 
-def certain(reason: Reason, assigned: str = CHAMPION, error: str = "") -> Decision:
+def certain(
+    reason: Reason,
+    assigned: str = CHAMPION,
+    fallbacks: tuple[str, ...] = (),
+    error: str = "",
+) -> Decision:
     """A decision that no rule and no draw had a part in: probability 1, epoch 0, no bucket."""
-    return Decision("", assigned, (), (), reason, 1.0, ((assigned, 1.0),), 0, -1, error)
+    return Decision("", assigned, fallbacks, (), reason, 1.0, ((assigned, 1.0),), 0, -1, error)
+
+
+def _fallbacks(rule: Rule, out: frozenset[str], assigned: str) -> tuple[str, ...]:
+    """Those declared, in their order, without the assigned variant and those that are out."""
+    return tuple(name for name in rule.fallback if name != assigned and name not in out)
 
 
 def _propensities(

@@ -55,7 +55,7 @@ class Decision(msgspec.Struct, frozen=True):
     """Who answers, who stands by, who watches, and with what probability this came about.
 
     rule: name of the rule that matched, empty where none was asked (pin, kill switch)
-    fallbacks: to be tried in order when `assigned` fails
+    fallbacks: to be tried in order when `assigned` fails; under a kill switch too
     propensity: probability of `assigned` under this table and live state, over the draw of the unit
     propensities: the same for every variant that could have been assigned; sums to 1
     bucket: the unit's hash on [0, 2^32) under the split's salt, -1 where nothing was drawn
