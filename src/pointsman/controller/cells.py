@@ -100,7 +100,7 @@ class Changes:
         counts = self._counts(record)
         counts.decisions += 1
         counts.latency_us += record.latency_us
-        if record.served and record.action:
+        if record.served and record.action and not record.withheld:
             _latency(self.added.gauges, (*_gauge(record), evidence.LATENCY), record.latency_us)
         if project is None or record.reason != Reason.SPLIT:
             return
@@ -198,7 +198,8 @@ class _Group:
         if not record.action and not failed:
             return  # `:decide` asked for no answer: none was slow, and none failed
         self._error.observe(unit, float(failed))
-        self._latency.observe(record.latency_us)
+        if not record.withheld:  # how long the request took is what the row that failed took
+            self._latency.observe(record.latency_us)
         if record.action:
             if self._denied is None:
                 self._denied = _moments(self._cells, self._denied_key)

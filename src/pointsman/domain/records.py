@@ -4,11 +4,14 @@ Encoded as MessagePack arrays: fields are only ever appended, with defaults, so 
 stay readable. The tag is the record's kind.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from pointsman.domain.decision import Value
+
+WITHHELD: Final = "withheld: another row of the request failed"
+"""Ends the error of a row whose variant answered, in a request that was answered with an error."""
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision"):
@@ -21,7 +24,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision
     unit: as given, None where the request had none (assigned by its own id)
     bucket: the unit's hash on [0, 2^32) under the split's salt, -1 where nothing was drawn
     unit_hash: xxh3_64 of the unit (or of the id) without salt, for exposures, as an unsigned 64-bit
-    assigned / served: variant names; served is empty where nothing could answer
+    assigned / served: variant names; served is empty where nothing could answer this row
     version: of the served variant
     reason: as decided; served_reason: `FALLBACK` where served is not assigned, else the same
     probabilities: in the project's class order; empty for `:decide`
@@ -29,7 +32,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision
     latency_us: from last byte read to answer encoded
     features: the row as JSON bytes, as validated; empty for `:decide`
     live: variants that were out, and `*` where the project was killed
-    error: what went wrong on the way (fallback cause, condition error), empty where nothing
+    error: what went wrong on the way (fallback cause, condition error, `WITHHELD`), empty where
+        nothing
     key: id of the data key used, empty on an open gateway
     """
 
@@ -63,6 +67,11 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision
     pin: str = ""
     idempotency_key: str = ""
     key: str = ""
+
+    @property
+    def withheld(self) -> bool:
+        """Whether it has an answer that nobody got, since another row of its request failed."""
+        return self.error.endswith(WITHHELD)
 
 
 class ShadowRecord(msgspec.Struct, frozen=True, array_like=True, tag="shadow"):
