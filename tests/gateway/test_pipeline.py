@@ -9,7 +9,7 @@ import time
 import pytest
 
 from pointsman.domain.records import DecisionRecord, ShadowRecord
-from pointsman.domain.table import Runtime, Shadow, Variant
+from pointsman.domain.table import Attribute, AttributeType, Runtime, Shadow, Variant
 
 PATH = "/v1/projects/fraud:predict"
 NEGATIVE = {"amount": -100.0, "age-years": 1, "country": "DE"}
@@ -117,6 +117,101 @@ def test_requests_of_one_turn_are_one_batch_and_one_write(world, kit):
     assert after["pointsman_journal_writes_total"] - before["pointsman_journal_writes_total"] <= 2
     for connection in connections:
         connection.close()
+
+
+POISON = """
+from pointsman.gateway import native, records
+whole, encoded = records.decision, native.encode_predict
+
+def decision(job, *args, **more):
+    if job.request_id == "no record":
+        raise OverflowError("does not fit")
+    return whole(job, *args, **more)
+
+def encode(job):
+    if job.request_id == "no answer":
+        raise ValueError("cannot be written")
+    return encoded(job)
+
+records.decision, native.encode_predict = decision, encode
+"""
+
+
+@pytest.mark.parametrize("durability", ["os", "durable"])
+@pytest.mark.parametrize("poison", ["no record", "no answer"])
+def test_one_request_that_fails_takes_no_other_of_its_turn_along(world, kit, poison, durability):
+    """It is refused, the others are answered, and the room of all of them is given back."""
+    world.publish([world.project({"champion": world.model()}, durability=durability)])
+    worker = world.worker(disk=POISON, limits={"pending_rows": 12})
+    fine = kit.request("POST", PATH, json.dumps({"features": kit.row}).encode())
+    bad = kit.request("POST", PATH, json.dumps({"features": kit.row, "id": poison}).encode())
+    for _ in range(3):  # the second time there is no room, had the first kept any
+        connections = [worker.connect() for _ in range(12)]
+        os.kill(worker.process.pid, 19)  # SIGSTOP: all of them are there when it goes on
+        for place, connection in enumerate(connections):
+            connection.sendall(bad if place == 5 else fine)
+        os.kill(worker.process.pid, 18)
+        statuses = [kit.read_answer(one.makefile("rb"))[0] for one in connections]
+        for connection in connections:
+            connection.close()
+
+        assert statuses == [200] * 5 + [500] + [200] * 6
+
+
+BROKEN_TURN = """
+from pointsman.gateway import pipeline
+living, record, left = pipeline.Pipeline._living, pipeline.Pipeline._record, [3, 3]
+
+def broken(place, whole):
+    def call(self, *args):
+        if left[place]:
+            left[place] -= 1
+            raise RuntimeError("broken")
+        return whole(self, *args)
+    return call
+
+pipeline.Pipeline._living = broken(0, living)
+pipeline.Pipeline._record = broken(1, record)
+"""
+
+
+def test_a_turn_that_fails_settles_every_request_it_took(world, kit):
+    """Each gets an answer, and none keeps room, wherever in the turn it broke."""
+    world.publish([world.project({"champion": world.model()})])
+    worker = world.worker(disk=BROKEN_TURN, limits={"pending_rows": 4})
+    statuses = [worker.predict([kit.row] * 4)[0] for _ in range(8)]
+
+    assert statuses == [500] * 6 + [200] * 2
+
+
+WHOLE = (Attribute("number", AttributeType.INT),)
+
+
+@pytest.mark.parametrize("unit", [2**53, -(2**53), 2**64, 10**300, str(2**70), "9" * 257])
+def test_a_unit_its_attribute_cannot_hold_is_refused(world, kit, unit):
+    """In every place a unit can stand in, and what comes after it is answered."""
+    table = world.project({"champion": "legit"}, unit="number", context=WHOLE)
+    world.publish([table])
+    worker = world.worker(limits={"pending_rows": 2})
+    tensors = [
+        {"name": "amount", "shape": [1], "datatype": "FP64", "data": [12.5]},
+        {"name": "age-years", "shape": [1], "datatype": "INT64", "data": [41]},
+        {"name": "country", "shape": [1], "datatype": "BYTES", "data": ["DE"]},
+    ]
+    given = {"name": "number", "shape": [1], "datatype": "BYTES", "data": [str(unit)]}
+    two = [{**one, "shape": [2], "data": one["data"] * 2} for one in [*tensors, given]]
+    infer = "/v2/models/fraud/infer"
+    statuses = [
+        worker.predict(unit=unit)[0],
+        worker.predict([kit.row] * 2, unit=unit)[0],
+        worker.post("/v1/projects/fraud:decide", {"unit": unit})[0],
+        worker.post(infer, {"inputs": tensors, "parameters": {"unit": unit}})[0],
+        worker.post(infer, {"inputs": [*tensors, given]})[0],
+        worker.post(infer, {"inputs": two})[0],
+    ]
+
+    assert statuses == [400] * 6
+    assert worker.predict([kit.row] * 2, unit=2**53 - 1)[0] == 200
 
 
 def test_a_failing_variant_is_answered_by_its_fallback(world, kit):

@@ -11,7 +11,7 @@ from pointsman.domain.names import MAX_ID_BYTES
 from pointsman.domain.table import AttributeType
 from pointsman.gateway.answers import JSON_LINE, UNLOGGED
 from pointsman.gateway.gate import check_escapes, check_text
-from pointsman.gateway.schema import STRING_CHARACTERS, Schema, encode
+from pointsman.gateway.schema import SAFE_INTEGER, STRING_CHARACTERS, Schema, encode
 from pointsman.gateway.served import Served
 from pointsman.gateway.settings import Limits
 from pointsman.gateway.violations import explain
@@ -20,6 +20,7 @@ from pointsman.gateway.work import Job, Row, Values
 _astuple: Final = msgspec.structs.astuple
 _to_builtins: Final = msgspec.to_builtins
 _SURELY_SHORT: Final = MAX_ID_BYTES // 4  # characters: at most four bytes each
+_LONGEST: Final = 10**MAX_ID_BYTES  # the first number that is too long to be a unit
 
 
 class Asked(msgspec.Struct, gc=False):
@@ -117,7 +118,10 @@ def checked_unit(unit: str | int | None) -> str | None:
     """The unit as hashed and recorded. Raises PointsmanError(INVALID) for an empty or long one."""
     if unit is None:
         return None
-    text = unit if type(unit) is str else str(unit)
+    if isinstance(unit, str):
+        text = unit
+    else:  # Python writes no number of thousands of digits
+        text = str(unit) if -_LONGEST < unit < _LONGEST else "9" * (MAX_ID_BYTES + 1)
     check_id("unit", text)
     return text
 
@@ -158,13 +162,20 @@ def _as_declared(schema: Schema, name: str, text: str) -> Value:
     for attribute in schema.attributes:
         if attribute.name == name and attribute.type is AttributeType.INT:
             try:
-                return int(text)
+                number = int(text)
             except ValueError:
                 raise PointsmanError(
                     Kind.INVALID,
                     f"unit: {name} is declared as int, and {text[:40]!r} is none",
                     hint="send a whole number",
                 ) from None
+            if not -SAFE_INTEGER <= number <= SAFE_INTEGER:
+                raise PointsmanError(
+                    Kind.INVALID,
+                    f"unit: {name} is declared as int, and {text[:40]} is beyond ±(2^53 - 1)",
+                    hint="declare the attribute as string for identifiers as large as this",
+                )
+            return number
     return text
 
 

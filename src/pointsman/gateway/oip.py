@@ -80,6 +80,8 @@ def read_infer(
     context = context_of(schema, given)
     if units is None:
         units = [settle_unit(schema, _scalar_unit(given), context)]
+    elif len(units) == 1:
+        settle_unit(schema, units[0], context)
     if asked.id:
         check_id("id", asked.id)
     return Asked(

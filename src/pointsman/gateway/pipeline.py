@@ -5,9 +5,10 @@ all records of a turn are one append. No answer is sent before the append has re
 """
 
 import asyncio
+import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from pointsman.decide.view import certain
@@ -25,12 +26,16 @@ from pointsman.gateway.settings import Limits
 from pointsman.gateway.shadows import Shadows
 from pointsman.gateway.work import Job, Row
 
+_logger = logging.getLogger(__name__)
+
 RESERVE: Final = 0.25
 """Part of the remaining time that a variant leaves to its fallbacks."""
 NATIVE_ROWS: Final = 1024
 """Most rows the model runner takes in one call."""
 _SLICE_S: Final = 0.05
 """Rows whose deadlines are this close share one call of the model runner."""
+_NEVER: Final = 1 << 60
+"""Rows a job that was given up waits for: what still comes back for it finishes nothing."""
 
 
 class Runner(Protocol):
@@ -126,7 +131,11 @@ class Pipeline:
             self._wake()
         if self._done:
             jobs, self._done = self._done, []
-            self._record(jobs)
+            try:
+                self._record(jobs)
+            except Exception:
+                _logger.exception("finished requests could not be recorded and answered")
+                self._give_up(jobs)
 
     def _wake(self) -> None:
         if not self._scheduled:
@@ -134,6 +143,13 @@ class Pipeline:
             self._loop.call_soon(self._turn)
 
     def _run(self, member: Member, rows: list[Row]) -> None:
+        try:
+            self._ask(member, rows)
+        except Exception:
+            _logger.exception("rows of %s could not be asked for", member.label)
+            self._give_up_rows(rows)
+
+    def _ask(self, member: Member, rows: list[Row]) -> None:
         rows = self._living(rows)
         if not rows:
             return
@@ -198,16 +214,20 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the model's failure
             failure = _as_failure(error)
         member.counters.duration.observe((time.perf_counter_ns() - started) // 1000)
-        if failure is None:
-            member.counters.batch.observe(len(rows))
-            for row, probabilities in zip(rows, scores, strict=True):
-                self._settle(row, probabilities)
-        elif failure.kind is Kind.INVALID and len(rows) > 1:
-            for row in rows:
-                self._call(member, [row])
-        else:
-            for row in rows:
-                self._failed(row, failure)
+        try:
+            if failure is None:
+                member.counters.batch.observe(len(rows))
+                for row, probabilities in zip(rows, scores, strict=True):
+                    self._settle(row, probabilities)
+            elif failure.kind is Kind.INVALID and len(rows) > 1:
+                for row in rows:
+                    self._call(member, [row])
+            else:
+                for row in rows:
+                    self._failed(row, failure)
+        except Exception:
+            _logger.exception("what %s answered could not be used", member.label)
+            self._give_up_rows(rows)
         self._wake()
 
     async def _ask_runner(self, member: Member, rows: list[Row], timeout_s: float) -> Any:
@@ -273,15 +293,10 @@ class Pipeline:
             self._done.append(job)
 
     def _record(self, jobs: list[Job]) -> None:
-        now = time.perf_counter_ns()
-        blobs: list[bytes] = []
-        table = self.table
-        for job in jobs:
-            if not job.logged or job.dropped:
-                continue
-            job.latency_us = (now - job.received_ns) // 1000
-            failed = job.failure is not None
-            blobs += [records.decision(job, row, table, failed=failed) for row in job.rows]
+        try:
+            blobs = self._encoded(jobs)
+        except Exception:  # noqa: BLE001 - whose record it is, and why, is found out job by job
+            jobs, blobs = self._encoded_singly(jobs)
         try:
             self._log.append(blobs)
         except PointsmanError as error:
@@ -296,11 +311,41 @@ class Pipeline:
         for job in jobs:
             self._answer(job)
 
+    def _encoded(self, jobs: list[Job]) -> list[bytes]:
+        now = time.perf_counter_ns()
+        blobs: list[bytes] = []
+        table = self.table
+        for job in jobs:
+            if not job.logged or job.dropped:
+                continue
+            job.latency_us = (now - job.received_ns) // 1000
+            failed = job.failure is not None
+            blobs += [records.decision(job, row, table, failed=failed) for row in job.rows]
+        return blobs
+
+    def _encoded_singly(self, jobs: list[Job]) -> tuple[list[Job], list[bytes]]:
+        """The jobs that have records, and those; the others are refused: no answer without."""
+        good: list[Job] = []
+        blobs: list[bytes] = []
+        for job in jobs:
+            try:
+                blobs += self._encoded([job])
+            except Exception:
+                _logger.exception("the records of %s could not be made", job.id)
+                self._refuse(job, INTERNAL)
+            else:
+                good.append(job)
+        return good, blobs
+
     async def _answer_when_durable(self, jobs: list[Job]) -> None:
         try:
             await self._log.durable()
         except PointsmanError as error:
             self._unlogged(jobs, error)
+            return
+        except Exception:
+            _logger.exception("the journal could not be waited for")
+            self._give_up(jobs)
             return
         for job in jobs:
             self._answer(job)
@@ -331,6 +376,9 @@ class Pipeline:
         self._wake()
 
     def _answer(self, job: Job) -> None:
+        """Answers a job, once; whatever goes wrong with it is no other job's loss."""
+        if not job.rows:
+            return  # given up
         if job.dropped:
             self._values[self._abandoned] += 1
             self.pending_rows -= len(job.rows)
@@ -345,18 +393,37 @@ class Pipeline:
             if job.packing and len(body) >= 1024:
                 head, body = packed(job.packing, head, body)
         except Exception:
+            _logger.exception("the answer of %s could not be made", job.id)
             self._refuse(job, INTERNAL)
-            raise
-        job.reply.respond(200, head, body)
-        self._count(job)
+            return
         self.pending_rows -= len(job.rows)
+        try:
+            job.reply.respond(200, head, body)
+            self._count(job)
+        except Exception:
+            _logger.exception("the answer of %s could not be sent and counted", job.id)
         job.close()
 
     def _refuse(self, job: Job, error: PointsmanError) -> None:
+        if not job.rows:
+            return  # given up
         assert self.edge is not None
-        self.edge.refuse(job, error)
         self.pending_rows -= len(job.rows)
         job.close()
+        try:
+            self.edge.refuse(job, error)
+        except Exception:
+            _logger.exception("%s could not be refused", job.id)
+
+    def _give_up(self, jobs: Iterable[Job]) -> None:
+        """The last resort: whoever has no answer yet gets the refusal, and the room comes back."""
+        for job in jobs:
+            job.waiting = _NEVER
+            self._refuse(job, INTERNAL)
+
+    def _give_up_rows(self, rows: list[Row]) -> None:
+        """As above, for the requests of rows; those that wait for nothing are answered anyway."""
+        self._give_up([row.job for row in rows if row.job.waiting > 0])
 
     def _count(self, job: Job) -> None:
         assert self.edge is not None
