@@ -67,7 +67,7 @@ class Parity(msgspec.Struct, frozen=True):
     rows: compared, at least 1,000
     real_rows: how many of them came from a logged input example rather than being drawn
     max_difference: largest absolute difference of any probability
-    class_changes: rows whose likeliest class differs (at differences above the tolerance)
+    class_changes: rows whose likeliest class differs, but where the original's two highest tie
     tolerance: 1e-5 unless the operator says otherwise
     """
 

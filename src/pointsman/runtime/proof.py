@@ -120,6 +120,11 @@ def said(parity: Parity) -> str:
     rows = f"{parity.rows:,} rows ({parity.real_rows:,} of them real)"
     if parity.passed:
         return f"{rows} agree with the original within {parity.max_difference:.1g}"
+    if parity.max_difference <= parity.tolerance:
+        return (
+            f"agrees with the original within {parity.max_difference:.1g} on {rows}, but "
+            f"{parity.class_changes:,} get another class"
+        )
     return (
         f"differs from the original by up to {parity.max_difference:.2g}, more than "
         f"{parity.tolerance:.0e}, on {rows}; {parity.class_changes:,} get another class"
