@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pointsman.domain import evidence
 from pointsman.domain.evidence import Confusion, LatencyHistogram, Moments, Payload, ScoreHistogram
-from pointsman.domain.table import ProjectTable
+from pointsman.domain.table import ProjectTable, Variant
 from pointsman.judge.classifier import Labelled, classifier_metric
 from pointsman.judge.figure import Answer, Figure, Interval, NoData
 from pointsman.judge.sequential import mean, proportion, quantile, share_above
@@ -26,15 +26,15 @@ def of_variant(
     table: ProjectTable,
     lines: Sequence[Line],
     payloads: Mapping[str, Payload],
-    name: str,
+    variant: Variant,
 ) -> dict[str, Shown]:
     """Every figure of one variant: the metrics the project declares, under their own names, then
     those every project has, as far as none that is declared says the same.
 
     lines: all traffic of the project; payloads: of what this variant's version served
     """
-    served = [line for line in lines if line.served == name]
-    assigned = [line for line in lines if line.assigned == name]
+    served = served_by(lines, variant)
+    assigned = _assigned_to(table, lines, variant)
     labelled = _labelled(table, payloads)
     latencies = payloads.get(evidence.LATENCY)
     latency = latencies if isinstance(latencies, LatencyHistogram) else LatencyHistogram()
@@ -70,9 +70,30 @@ def of_variant(
     return {metric: shown(answer) for metric, answer in found.items()}
 
 
-def coverage(lines: Sequence[Line], name: str) -> Shown:
-    """The share of a variant's answers whose label is known."""
-    served = [line for line in lines if line.served == name]
+def served_by(lines: Sequence[Line], variant: Variant) -> list[Line]:
+    """What a variant answered in its present version: earlier ones were other models."""
+    return [
+        line for line in lines if line.served == variant.name and line.version == variant.version
+    ]
+
+
+def _assigned_to(table: ProjectTable, lines: Sequence[Line], variant: Variant) -> list[Line]:
+    """What was assigned to a variant in its present version.
+
+    A line where it failed does not say which version failed; but within an epoch versions do not
+    change, so the rules' present epochs do.
+    """
+    present = {(rule.name, rule.epoch) for rule in table.rules}
+    return [
+        line
+        for line in lines
+        if line.assigned == variant.name and (line.rule, line.epoch) in present
+    ]
+
+
+def coverage(lines: Sequence[Line], variant: Variant) -> Shown:
+    """The share of a variant's answers, in its present version, whose label is known."""
+    served = served_by(lines, variant)
     decisions = sum(line.decisions for line in served)
     known = sum(line.labelled for line in served)
     return shown(proportion(min(known, decisions), decisions))

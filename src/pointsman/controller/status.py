@@ -79,14 +79,14 @@ class Statuses:
             "variants": [
                 {
                     **self._runtime(variant),
-                    "decisions": sum(li.decisions for li in lines if li.served == variant.name),
-                    "labels": figures.coverage(lines, variant.name),
+                    "decisions": sum(line.decisions for line in figures.served_by(lines, variant)),
+                    "labels": figures.coverage(lines, variant),
                     "figures": figures.of_variant(
                         project,
                         table,
                         lines,
                         gauges.get((variant.name, variant.version), {}),
-                        variant.name,
+                        variant,
                     ),
                 }
                 for variant in table.variants
