@@ -59,7 +59,7 @@ def mlserver(subject: Subject, directory: Path, cores: Cores) -> Iterator[Server
         wait_for(f"http://{HOST}:{ports[0]}/v2/models/income/ready", log)
         path = "/v2/models/income/infer"
         door = Door(
-            MLSERVER, ports[0], path, subjects.as_array, "tensor", lambda: tree(process.pid)
+            MLSERVER, ports[0], path, subjects.as_bare_tensors, "tensor", lambda: tree(process.pid)
         )
         yield Server(process.pid, [door])
 

@@ -83,8 +83,22 @@ def as_features(subject: Subject, row: int) -> bytes:
 
 
 def as_tensors(subject: Subject, row: int) -> bytes:
-    """For the Open Inference Protocol of Pointsman: one tensor a column, identity as parameters."""
-    inputs = [
+    """For the Open Inference Protocol of Pointsman: identity as parameters, and the tensors."""
+    parameters = {"unit": _unit(row)} | _context(row)
+    return json.dumps({"parameters": parameters, "inputs": _tensors(subject, row)}).encode()
+
+
+def as_bare_tensors(subject: Subject, row: int) -> bytes:
+    """For MLServer: the same tensors."""
+    return json.dumps({"inputs": _tensors(subject, row)}).encode()
+
+
+def _tensors(subject: Subject, row: int) -> list[dict[str, Any]]:
+    """One tensor of all columns where the model takes an array, else one a column."""
+    if subject.array:
+        data = list(subject.rows[row].values())
+        return [{"name": "rows", "shape": [1, len(data)], "datatype": "FP64", "data": data}]
+    return [
         {
             "name": column,
             "shape": [1],
@@ -93,18 +107,6 @@ def as_tensors(subject: Subject, row: int) -> bytes:
         }
         for column, kind in subject.columns.items()
     ]
-    parameters = {"unit": _unit(row)} | _context(row)
-    return json.dumps({"parameters": parameters, "inputs": inputs}).encode()
-
-
-def as_array(subject: Subject, row: int) -> bytes:
-    """For MLServer: the same tensors, or one of all columns where the model takes an array."""
-    if not subject.array:
-        asked = json.loads(as_tensors(subject, row))
-        return json.dumps({"inputs": asked["inputs"]}).encode()
-    data = list(subject.rows[row].values())
-    tensor = {"name": "rows", "shape": [1, len(data)], "datatype": "FP64", "data": data}
-    return json.dumps({"inputs": [tensor]}).encode()
 
 
 def http(path: str, host: str, body: bytes) -> str:
