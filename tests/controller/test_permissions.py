@@ -171,6 +171,8 @@ def test_a_data_key_reaches_gateways_as_a_digest(
     assert row["permissions"] == ["infer", "pin"]
     assert made["key"] not in str(table)
     assert made["id"] not in {row["id"] for row in after["data_keys"]}
+    assert table["keyed"] is True
+    assert after["keyed"] is True  # revoking the last one opens nothing
 
 
 def test_a_route_without_a_permission_stops_the_start() -> None:

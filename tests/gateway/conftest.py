@@ -373,6 +373,12 @@ def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="session")
+def new_world():
+    """For modules that need a second world; whoever makes one closes it."""
+    return World
+
+
+@pytest.fixture(scope="session")
 def kit():
     """What tests build requests and tables with."""
     return Kit

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 
 import pytest
 
@@ -58,6 +59,14 @@ def worker(shared_world):
     everything = key("theirs", "infer,decide,feedback,pin", tenant="other")
     world.publish([ours, theirs], 1, data_keys=(*KEYS, everything))
     return world.worker()
+
+
+@pytest.fixture(scope="module")
+def open_worker(tmp_path_factory, new_world):
+    world = new_world(tmp_path_factory.mktemp("open"))
+    world.publish([world.project({"champion": "legit"})])
+    yield world.worker()
+    world.close()
 
 
 def call(worker, what, secret=None, scheme="Bearer"):
@@ -138,6 +147,41 @@ def test_a_gateway_without_keys(world, settings, predicts, pins):
     assert call(worker, PREDICT)[0] == predicts
     assert call(worker, PINNED)[0] == pins
     assert call(worker, VERSION)[0] == pins
+
+
+@pytest.mark.parametrize("settings", [{"loopback": True}, {"loopback": False, "insecure": True}])
+def test_revoking_the_last_key_opens_nothing(world, settings):
+    """A table that ever had keys is closed without them, also as the last known good."""
+    world.publish([world.project({"champion": "legit"})], keyed=True)
+    worker = world.worker(**settings)
+
+    assert {call(worker, what)[0] for what in CALLS.values()} == {401}
+    assert {call(worker, what, "secret-infer")[0] for what in CALLS.values()} == {401}
+
+
+def test_the_last_key_is_revoked_while_serving(world):
+    """The manifest that takes the key away keeps the gateway closed."""
+    world.start_controller()
+    table = world.project({"champion": "legit"})
+    world.publish([table], 1, data_keys=KEYS[:1], keyed=True)
+    worker = world.worker()
+    before = call(worker, PREDICT, "secret-infer")[0]
+    world.publish([table], 2, keyed=True)
+    until = time.monotonic() + 10
+    while worker.report()["table"] < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+
+    assert before == 200
+    assert call(worker, PREDICT, "secret-infer")[0] == 401
+    assert call(worker, PINNED)[0] == 401
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_open_gateway_does_not_overlook_an_unknown_key(open_worker, name):
+    """Whoever sends a key counts on it being looked at: no other answer than everywhere else."""
+    assert call(open_worker, CALLS[name], "secret-infer")[0] == 401
+    assert call(open_worker, CALLS[name], "secret-infer", "Basic")[0] == 401
+    assert call(open_worker, CALLS[name])[0] in {200, 202, 503}
 
 
 def test_every_route_declares_its_permission():

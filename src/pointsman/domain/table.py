@@ -175,6 +175,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     killed: kill switches set at the controller: `tenant/project` or `tenant/project/variant`
     data_keys: BLAKE2b-256 digests (hex) of the data-plane keys, by key id
+    keyed: whether a data-plane key was ever made: revoking the last one must open nothing
     """
 
     version: int
@@ -182,6 +183,7 @@ class Manifest(msgspec.Struct, frozen=True):
     killed: tuple[str, ...] = ()
     data_keys: tuple["DataKey", ...] = ()
     format: int = FORMAT
+    keyed: bool = False
 
 
 class DataKey(msgspec.Struct, frozen=True):

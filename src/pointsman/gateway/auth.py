@@ -51,19 +51,25 @@ _OPEN_REMOTE: Final = Principal(DEFAULT_TENANT, _ALL - {Permission.PIN.value})
 class Gatekeeper:
     """The keys of one manifest, and what happens without one.
 
-    Once any key exists, every call that is not public needs one. While none exists, calls are open
-    on loopback (everything) and under `insecure` (everything but pins), and refused elsewhere.
+    Once any key was made, every call that is not public needs one, also after the last was revoked.
+    Before that, calls without a key are open on loopback (everything) and under `insecure`
+    (everything but pins), and refused elsewhere. A key that is not known is refused everywhere:
+    whoever sends one counts on it being looked at.
+
+    keyed: whether a key was ever made
     """
 
     __slots__ = ("_by_digest", "_open")
 
-    def __init__(self, keys: tuple[DataKey, ...], *, loopback: bool, insecure: bool) -> None:
+    def __init__(
+        self, keys: tuple[DataKey, ...], *, loopback: bool, insecure: bool, keyed: bool = False
+    ) -> None:
         self._by_digest = {
             bytes.fromhex(key.digest): Principal(key.tenant, frozenset(key.permissions), key.id)
             for key in keys
         }
         self._open: Principal | None = None
-        if not keys and (loopback or insecure):
+        if not keys and not keyed and (loopback or insecure):
             self._open = _OPEN_LOCAL if loopback else _OPEN_REMOTE
 
     def principal(self, authorization: bytes | None) -> Principal:
@@ -72,7 +78,7 @@ class Gatekeeper:
         Looked up by the digest of the whole secret: how long that takes says nothing about any
         key. Raises PointsmanError(UNAUTHENTICATED).
         """
-        if self._open is not None:
+        if authorization is None and self._open is not None:
             return self._open
         if authorization is not None and len(authorization) <= MAX_HEADER:
             scheme, _, secret = authorization.partition(b" ")

@@ -222,6 +222,7 @@ class TableFeed:
             manifest.data_keys,
             loopback=self._settings.loopback,
             insecure=self._settings.insecure,
+            keyed=manifest.keyed,
         )
         refused = {
             (row.tenant, row.project): self._refused[key]

@@ -99,6 +99,11 @@ def active_data_keys(connection: Connection) -> tuple[DataKey, ...]:
     )
 
 
+def any_data_key(connection: Connection) -> bool:
+    """Whether a data key was ever made, revoked ones included."""
+    return connection.execute(select(data_key.c.id).limit(1)).first() is not None
+
+
 def _token(row: dict[str, Any]) -> Token:
     return Token(**{**row, "role": Role(row["role"])})
 

@@ -51,6 +51,7 @@ def publish(connection: Connection, at_ms: int, cause: str) -> Published:
         rows=tuple(rows),
         killed=tuple(switch.target for switch in kill_switches(connection)),
         data_keys=access.active_data_keys(connection),
+        keyed=access.any_data_key(connection),
     )
     body = encode(manifest)
     connection.execute(
