@@ -93,6 +93,7 @@ def test_code_from_registries_without_trust_is_never_loaded(
 
     assert raised.value.kind is Kind.FORBIDDEN
     assert "skops" in raised.value.hint
+    assert f"--trust-registry {version().registry}" in raised.value.hint
     assert not marker.exists()
 
 

@@ -119,7 +119,7 @@ def load(directory: Path, description: Description, *, trusted: bool) -> Origina
     Raises PointsmanError: FORBIDDEN for code that is not trusted, INVALID where it does not load.
     """
     if description.needs_code and not trusted:
-        raise refused(f"the model is a {description.format} file", description.flavor)
+        raise refused(f"the model is a {description.format} file", description.format)
     try:
         if trusted and description.options.get("code"):
             sys.path.insert(0, str(directory / str(description.options["code"])))
@@ -143,13 +143,14 @@ def load(directory: Path, description: Description, *, trusted: bool) -> Origina
         ) from None
 
 
-def refused(why: str, flavor: str) -> PointsmanError:
-    """The refusal of code from a registry that is not trusted."""
-    hint = "log it as ONNX or in the skops format" if flavor != "pyfunc" else "log it as ONNX"
+def refused(why: str, form: str) -> PointsmanError:
+    """The refusal of code from a registry that is not trusted. form: as a description's."""
+    no_skops = form in {"pyfunc", "skops"}
+    hint = "log it as ONNX" if no_skops else "log it as ONNX or in the skops format"
     return PointsmanError(
         Kind.FORBIDDEN,
         f"{why}, which can execute code when loaded, and its registry is not trusted for that",
-        hint=f"{hint}, or let the operator trust the registry by name",
+        hint=f"{hint}, or have the operator trust the registry: --trust-registry NAME",
     )
 
 
@@ -186,7 +187,7 @@ def _skops(path: Path, description: Description, *, trusted: bool) -> tuple[Any,
             )
     unknown = set(io.get_untrusted_types(file=path)) - KNOWN_TYPES
     if unknown and not trusted:
-        raise refused(f"the skops file holds the types {', '.join(sorted(unknown))}", "sklearn")
+        raise refused(f"the skops file holds the types {', '.join(sorted(unknown))}", "skops")
     pinned = description.options.get("skops_trusted_types") if trusted else None
     allowed = KNOWN_TYPES | {str(name) for name in pinned or ()}
     return io.load(path, trusted=sorted(allowed)), bool(unknown)

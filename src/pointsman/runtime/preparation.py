@@ -110,8 +110,8 @@ def prepare(request: Request, blobs: BlobStore, limits: Limits = DEFAULT_LIMITS)
             f"{request.version.uri}: the model is a {description.format} file, which can execute "
             f"code when loaded, and the registry {request.version.registry!r} is not trusted for "
             "that",
-            hint="log it as ONNX or in the skops format, or let the operator trust the registry "
-            "by name",
+            hint="log it as ONNX or in the skops format, or have the operator trust the registry: "
+            f"--trust-registry {request.version.registry}",
         )
     files = _files(request.directory, limits)
     origin = _origin(files)
