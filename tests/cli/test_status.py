@@ -60,6 +60,7 @@ def _variant(name: str, decisions: int) -> dict[str, Any]:
         "runtime_reason": "the converter failed on a model with a very long name " * 3 + "(end)",
         "decisions": decisions,
         "labels": _figure(0.5),
+        "figures_of": "all traffic of the present version, whatever the rule: not to compare by",
         "figures": {
             "deny-rate": _figure(0.25),
             "auc": {"missing": "it takes labels of both kinds, and of one there are none", "n": 0},
@@ -97,6 +98,49 @@ def test_four_variants_are_readable_at_100_columns(capsys: Any, monkeypatch: Any
     assert "1.50 ms" in said
     assert "WARNING 2 cells" in said
     assert "answered nothing yet: idle" in said
+    assert said.count("all traffic") == 1
+
+
+def test_variants_of_a_split_are_compared_by_what_it_drew(capsys: Any, monkeypatch: Any) -> None:
+    """Not by all their traffic; what an interval takes for granted is said beside it."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    exact = "exact at every look (beta-binomial mixture); takes observations as independent"
+    arms = [
+        {
+            "variant": name,
+            "target": 0.5,
+            "actual": 0.5,
+            "decisions": 10,
+            "figures": {"accuracy": _figure(0.75), "recall": _figure(0.125, method=exact)},
+        }
+        for name in ("champion", "night-shift-model")
+    ]
+    of = "what the split drew in the rule's present epoch, by variant assigned"
+    rule = {"rule": "default", "epoch": 4, "figures_of": of, "arms": arms}
+    status = {
+        "project": "default/income",
+        "phase": "serving",
+        "number": 3,
+        "sentence": "revision 3 applied",
+        "changed_ms": 0,
+        "actor": "ann",
+        "troubles": [],
+        "kill_switches": [],
+        "proposals": [],
+        "table": {"version": 1, "digest": "d", "workers": []},
+        "rules": [rule],
+        "variants": [_variant(name, 10) for name in ("champion", "night-shift-model", "third")],
+    }
+    show_status(status)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+
+    assert max(len(line) for line in said.splitlines()) <= 100
+    assert f"rule default, epoch 4: {of}" in said
+    assert said.count("0.7500   [0.7400, 0.7600]") == 2
+    assert len(re.findall(r"0\.1250 .*takes decisions", said)) == 2
+    assert not re.search(r"0\.7500 .*takes", said)
+    assert said.count("0.2500   [0.2400, 0.2600]") == 1, "of the third variant alone"
 
 
 def test_watch_shows_it_again_and_outlives_the_controller(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from control_process import project as document
 from pointsman.controller import figures
 from pointsman.decide.allocation import initial
+from pointsman.domain.evidence import Moments
 from pointsman.domain.table import ProjectTable, Rule, Runtime, Variant
 from pointsman.spec.models import Project
 from pointsman.store.overview import Line
@@ -74,3 +75,37 @@ def test_what_another_version_did_is_not_counted() -> None:
     assert (found["denied"]["value"], found["denied"]["n"]) == (0.0, 10)
     assert (found["errors"]["value"], found["errors"]["n"]) == (0.5, 20)
     assert figures.coverage(LINES, CHALLENGER)["value"] == 0.5
+
+
+def test_a_rate_to_compare_by_knows_that_units_are_sticky() -> None:
+    """Units that ask often and are always denied say less than as many independent decisions."""
+    denied = Moments()
+    for unit in range(64):
+        for _ in range(50):
+            denied.observe(unit, float(unit % 2))
+    (sticky,) = [figures.of_arm(DECLARED, TABLE, {"denied": denied})["denied"]]
+    (alike,) = [
+        figures.of_variant(
+            DECLARED,
+            TABLE,
+            [line(action="deny", decisions=1600), line(decisions=1600)],
+            {},
+            CHALLENGER,
+        )["denied"]
+    ]
+
+    assert (sticky["value"], sticky["n"]) == (alike["value"], alike["n"]) == (0.5, 3200)
+    assert "between unit buckets" in sticky["method"]
+    assert "as independent" in alike["method"]
+    assert sticky["high"] - sticky["low"] > 3 * (alike["high"] - alike["low"])
+
+
+def test_rare_events_keep_the_exact_interval_and_say_what_it_takes_for_granted() -> None:
+    """Below 50 errors the variance between buckets is not worth much."""
+    errors = Moments()
+    for unit in range(3200):
+        errors.observe(unit, float(unit < 5))
+    found = figures.of_arm(DECLARED, TABLE, {"error": errors})["errors"]
+
+    assert found["value"] == 5 / 3200
+    assert "as independent" in found["method"]

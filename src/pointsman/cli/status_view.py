@@ -52,7 +52,7 @@ def show_status(found: dict[str, Any]) -> None:
             for variant in found["variants"]
         ),
     )
-    _figures(found["variants"])
+    _all_figures(found)
 
 
 def _workers(found: dict[str, Any]) -> None:
@@ -65,31 +65,47 @@ def _workers(found: dict[str, Any]) -> None:
             say(f"  worker {worker['slot']}: {worker['problem']}")
 
 
-def _figures(variants: list[dict[str, Any]]) -> None:
+def _all_figures(found: dict[str, Any]) -> None:
+    """Variants of a split by what it drew; the others by all their traffic, and said to be so."""
+    compared: set[str] = set()
+    for rule in found["rules"]:
+        arms = [arm for arm in rule["arms"] if arm.get("figures")]
+        if arms:
+            compared |= {arm["variant"] for arm in arms}
+            say(f"rule {rule['rule']}, epoch {rule['epoch']}: {rule['figures_of']}")
+            _figures([(arm["variant"], arm["figures"]) for arm in arms])
+    asked = [variant for variant in found["variants"] if variant["decisions"]]
+    others = [variant for variant in asked if variant["name"] not in compared]
+    if others:
+        say(others[0]["figures_of"])
+        _figures([(variant["name"], variant["figures"]) for variant in others])
+    idle = [variant["name"] for variant in found["variants"] if not variant["decisions"]]
+    if idle:
+        say(f"no figures, since they answered nothing yet: {', '.join(idle)}")
+
+
+def _figures(variants: list[tuple[str, dict[str, Any]]]) -> None:
     """One line a metric and variant, variants below each other: comparing is what people come for,
     and lines stay readable however many variants there are."""
-    asked = [variant for variant in variants if variant["decisions"]]
-    names = list(dict.fromkeys(name for variant in asked for name in variant["figures"]))
+    names = list(dict.fromkeys(name for _, figures in variants for name in figures))
     if names:
         table(
             ["METRIC", "VARIANT", "#VALUE", "INTERVAL", "#N", "NOTE"],
             (
                 (
-                    _title(name) if first else "",
-                    variant["name"],
-                    *figure(name, variant["figures"].get(name)),
+                    _title(name) if place == 0 else "",
+                    variant,
+                    *figure(name, figures.get(name)),
                 )
                 for name in names
-                for first, variant in _firsts(asked)
+                for place, (variant, figures) in enumerate(variants)
             ),
         )
-    idle = [variant["name"] for variant in variants if not variant["decisions"]]
-    if idle:
-        say(f"no figures, since they answered nothing yet: {', '.join(idle)}")
 
 
 def figure(name: str, found: dict[str, Any] | None) -> tuple[str, str, str, str]:
-    """`0.8512`, `[0.8431, 0.8593]`, `4,120`, and why there is no value or no interval."""
+    """`0.8512`, `[0.8431, 0.8593]`, `4,120`, and why there is no value or no interval, or what the
+    interval assumes."""
     if found is None:
         return "", "", "", ""
     count = f"{found['n']:,}"
@@ -99,7 +115,8 @@ def figure(name: str, found: dict[str, Any] | None) -> tuple[str, str, str, str]
     if "low" not in found:
         return value + unit, "", count, found["no_interval"]
     interval = f"[{_scaled(name, found['low'])}, {_scaled(name, found['high'])}]{unit}"
-    return value + unit, interval, count, ""
+    assumed = "takes decisions as independent" if "as independent" in found["method"] else ""
+    return value + unit, interval, count, assumed
 
 
 def _title(name: str) -> str:

@@ -9,7 +9,7 @@ from pointsman.domain.evidence import Confusion, LatencyHistogram, Moments, Payl
 from pointsman.domain.table import ProjectTable, Variant
 from pointsman.judge.classifier import Labelled, classifier_metric
 from pointsman.judge.figure import Answer, Figure, Interval, NoData
-from pointsman.judge.sequential import mean, proportion, quantile, share_above
+from pointsman.judge.sequential import mean, proportion, quantile, rate, share_above
 from pointsman.spec.models import ClassifierMetric, DecisionMetric, Project
 from pointsman.spec.scalars import parse_duration
 from pointsman.store.overview import Line
@@ -28,37 +28,71 @@ def of_variant(
     payloads: Mapping[str, Payload],
     variant: Variant,
 ) -> dict[str, Shown]:
-    """Every figure of one variant: the metrics the project declares, under their own names, then
-    those every project has, as far as none that is declared says the same.
+    """Every figure of all that one variant did in its present version, whatever the rule, epoch
+    and reason: how it does, but nothing to compare variants by.
 
     lines: all traffic of the project; payloads: of what this variant's version served
     """
     served = served_by(lines, variant)
     assigned = _assigned_to(table, lines, variant)
+    return _figures(project, table, payloads, partial(_denied, served), partial(_errors, assigned))
+
+
+def of_arm(
+    project: Project, table: ProjectTable, payloads: Mapping[str, Payload]
+) -> dict[str, Shown]:
+    """Every figure of one variant of a split, to compare it with the others by.
+
+    payloads: evidence of the rule's present epoch, of what the split assigned to the variant
+    """
+    return _figures(
+        project,
+        table,
+        payloads,
+        partial(_rate, payloads.get(evidence.DENIED)),
+        partial(_rate, payloads.get(evidence.ERROR)),
+    )
+
+
+def _figures(
+    project: Project,
+    table: ProjectTable,
+    payloads: Mapping[str, Payload],
+    denied: Callable[[], Answer],
+    errors: Callable[[], Answer],
+) -> dict[str, Shown]:
+    """The metrics the project declares, under their own names, then those every project has, as
+    far as none that is declared says the same."""
     labelled = _labelled(table, payloads)
+    correct = payloads.get(evidence.CORRECT)
     latencies = payloads.get(evidence.LATENCY)
     latency = latencies if isinstance(latencies, LatencyHistogram) else LatencyHistogram()
+
+    def classified(of: str) -> Answer:
+        if of == "accuracy" and isinstance(correct, Moments) and any(correct.n):
+            return rate(correct)  # knows units, which counts of classes do not
+        return classifier_metric(of, labelled)
+
     found: dict[str, Answer] = {}
     said: set[str] = set()
     for metric, declared in project.spec.metrics.items():
         if isinstance(declared, ClassifierMetric):
-            found[metric] = classifier_metric(declared.of, labelled)
+            found[metric] = classified(declared.of)
             said.add(declared.of)
         elif isinstance(declared, DecisionMetric):
-            found[metric] = _denied(served)
+            found[metric] = denied()
             said.add("denied")
         elif declared.event == "error":
-            found[metric] = _errors(assigned)
+            found[metric] = errors()
             said.add("errors")
         else:
             limit_ms = parse_duration(declared.event.removeprefix("latency > "))
             found[metric] = share_above(latency, limit_ms * 1000)
     usual: dict[str, Callable[[], Answer]] = {
-        of: partial(classifier_metric, of, labelled)
-        for of in (_WITH_POSITIVE if table.positive else _WITHOUT)
+        of: partial(classified, of) for of in (_WITH_POSITIVE if table.positive else _WITHOUT)
     }
-    usual["denied"] = lambda: _denied(served)
-    usual["errors"] = lambda: _errors(assigned)
+    usual["denied"] = denied
+    usual["errors"] = errors
     usual["latency_us_p50"] = lambda: quantile(latency, 0.5)
     usual["latency_us_p99"] = lambda: quantile(latency, 0.99)
     rewards = payloads.get(evidence.REWARD)
@@ -130,6 +164,10 @@ def _labelled(table: ProjectTable, payloads: Mapping[str, Payload]) -> Labelled:
         brier=brier if isinstance(brier, Moments) else None,
         positive=table.classes.index(table.positive) if table.positive else None,
     )
+
+
+def _rate(payload: Payload | None) -> Answer:
+    return rate(payload if isinstance(payload, Moments) else Moments())
 
 
 def _denied(served: Sequence[Line]) -> Answer:

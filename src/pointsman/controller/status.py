@@ -1,9 +1,11 @@
 """How a project stands: what should be beside what is, and how each variant does."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+from sqlalchemy import Connection
 
 from pointsman.controller import figures
 from pointsman.controller.ledger import Ledger
@@ -12,15 +14,25 @@ from pointsman.controller.rollcall import RollCall
 from pointsman.decide.allocation import shares
 from pointsman.domain import artifact
 from pointsman.domain.errors import PointsmanError
+from pointsman.domain.evidence import Payload
 from pointsman.domain.names import CHAMPION
 from pointsman.domain.table import SPACE, ProjectTable, Rule, Runtime, Variant
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import canonical
+from pointsman.spec.models import Project
 from pointsman.store import audit, overview, proposals, published, revisions
 from pointsman.store.overview import Line
 from pointsman.store.revisions import Revision
 
 Shown = dict[str, Any]
+Arms = Mapping[str, Mapping[str, Payload]]
+
+SPLIT_TRAFFIC: Final = "what the split drew in the rule's present epoch, by variant assigned"
+ALL_TRAFFIC: Final = "all traffic of the present version, whatever the rule: not to compare by"
+"""What figures are of; for people."""
+
+_REUSE: Final = 10.0
+"""Evidence is used again for this many times as long as it took to read."""
 
 
 class Statuses:
@@ -42,6 +54,7 @@ class Statuses:
         self._workers = workers
         self._blobs = blobs
         self._troubles = troubles
+        self._evidence: dict[tuple[str, str, int, int], tuple[float, Arms]] = {}
 
     def status(self, name: str, since_ms: int = 0) -> Shown:
         """Everything about one project. since_ms: figures from that hour on, 0 = all there is"""
@@ -50,6 +63,11 @@ class Statuses:
         with self._ledger.reading() as connection:
             lines = overview.lines(connection, name, since_ms)
             gauges = overview.gauges(connection, name, since_ms)
+            drawn = {
+                rule.name: self._drawn(connection, name, rule, since_ms)
+                for rule in table.rules
+                if rule.allocation is not None
+            }
             switches = published.kill_switches(connection, name)
             newest = published.latest(connection)
             told = audit.entries(connection, target=name, limit=1)
@@ -75,12 +93,16 @@ class Statuses:
             "troubles": self._troubles(),
             "kill_switches": shown,
             "proposals": [msgspec.to_builtins(found) for found in proposed],
-            "rules": [rule_shares(rule, lines) for rule in table.rules],
+            "rules": [
+                _with_figures(project, table, rule_shares(rule, lines), drawn.get(rule.name))
+                for rule in table.rules
+            ],
             "variants": [
                 {
                     **self._runtime(variant),
                     "decisions": sum(line.decisions for line in figures.served_by(lines, variant)),
                     "labels": figures.coverage(lines, variant),
+                    "figures_of": ALL_TRAFFIC,
                     "figures": figures.of_variant(
                         project,
                         table,
@@ -146,6 +168,21 @@ class Statuses:
             ],
         }
 
+    def _drawn(self, connection: Connection, project: str, rule: Rule, since_ms: int) -> Arms:
+        """Evidence of a rule's present epoch by variant: read anew, or, so that people who watch a
+        long epoch keep no processor busy, as it was up to ten times as long ago as reading took."""
+        key = (project, rule.name, rule.epoch, since_ms)
+        started = time.monotonic()
+        until, known = self._evidence.get(key, (0.0, {}))
+        if started < until:
+            return known
+        found = overview.arms(connection, project, rule.name, rule.epoch, since_ms)
+        now = time.monotonic()
+        for old in [old for old, (end, _) in list(self._evidence.items()) if end < now]:
+            self._evidence.pop(old, None)
+        self._evidence[key] = (now + _REUSE * (now - started), found)
+        return found
+
     def _runtime(self, variant: Variant) -> Shown:
         body: Shown = {
             "name": variant.name,
@@ -180,6 +217,24 @@ def phase(revision: Revision, loaded: Sequence[Mapping[str, Any]], killed: Seque
         return "published"
     current = all(worker["digest"] == revision.table_digest for worker in loaded)
     return "serving" if current else "updating"
+
+
+def _with_figures(
+    project: Project,
+    table: ProjectTable,
+    rule: Shown,
+    drawn: Arms | None,
+) -> Shown:
+    """The rule, with figures to compare its variants by where it splits.
+
+    drawn: evidence of its present epoch by variant, None where it does not split
+    """
+    if drawn is None:
+        return rule
+    for arm in rule["arms"]:
+        if arm["variant"] in drawn:
+            arm["figures"] = figures.of_arm(project, table, drawn[arm["variant"]])
+    return {**rule, "figures_of": SPLIT_TRAFFIC}
 
 
 def rule_shares(rule: Rule, lines: Sequence[Line]) -> Shown:

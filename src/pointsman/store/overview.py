@@ -1,6 +1,6 @@
 """What status, explain and the lists of decisions read. Nothing here writes."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, func, select
@@ -9,8 +9,29 @@ from pointsman.domain import evidence
 from pointsman.domain.evidence import Payload
 from pointsman.domain.records import DecisionRecord, ShadowRecord
 from pointsman.store import rows
-from pointsman.store.evidence_schema import decision, feedback, gauge, outcome, shadow, traffic
+from pointsman.store.evidence_schema import (
+    cell,
+    decision,
+    feedback,
+    gauge,
+    outcome,
+    shadow,
+    traffic,
+)
 from pointsman.store.rows import Piece
+
+_COMPARED: Final = (
+    evidence.DENIED,
+    evidence.ERROR,
+    evidence.CORRECT,
+    evidence.CONFUSION,
+    evidence.SCORE,
+    evidence.LOG_LOSS,
+    evidence.BRIER,
+    evidence.LATENCY,
+    evidence.REWARD,
+)
+"""Metrics of the evidence that variants are compared by."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -64,6 +85,33 @@ def gauges(
     merged: dict[tuple[str, str], dict[str, Payload]] = {}
     for variant, version, metric, blob in found:
         known = merged.setdefault((variant, version), {})
+        payload = evidence.decode(blob)
+        known[metric] = evidence.merge(known[metric], payload) if metric in known else payload
+    return merged
+
+
+def arms(
+    connection: Connection,
+    project: str,
+    rule: str,
+    epoch: int,
+    since_ms: int = 0,
+) -> dict[str, dict[str, Payload]]:
+    """By variant assigned, then by metric: evidence of one epoch of a rule, all slices together,
+    merged. since_ms: of blocks that begin then or later"""
+    found = connection.execute(
+        select(cell.c.variant, cell.c.metric, cell.c.payload).where(
+            cell.c.project == project,
+            cell.c.rule == rule,
+            cell.c.epoch == epoch,
+            cell.c.block_ms >= since_ms,
+            cell.c.slice == "",
+            cell.c.metric.in_(_COMPARED),
+        )
+    )
+    merged: dict[str, dict[str, Payload]] = {}
+    for variant, metric, blob in found:
+        known = merged.setdefault(variant, {})
         payload = evidence.decode(blob)
         known[metric] = evidence.merge(known[metric], payload) if metric in known else payload
     return merged
