@@ -17,15 +17,10 @@ MAX_ID_BYTES: Final = 256
 """Units, request ids, feedback ids: longer ones are refused, never cut (reliability 4.3)."""
 
 _NAME = re.compile(NAME_PATTERN)
-_ATTRIBUTE = re.compile(ATTRIBUTE_PATTERN)
 
 
 def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
-
-
-def is_attribute(text: str) -> bool:
-    return _ATTRIBUTE.fullmatch(text) is not None
 
 
 def qualified(tenant: str, project: str) -> str:

@@ -10,7 +10,6 @@ import msgspec
 
 from pointsman.domain.records import Record
 
-ARRAY_HEAD_BYTES: Final = 5
 _ARRAY_32: Final = b"\xdd"
 
 _encoder = msgspec.msgpack.Encoder()

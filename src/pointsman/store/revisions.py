@@ -126,19 +126,6 @@ def commit(connection: Connection, new: Revision) -> None:
     connection.execute(insert(revision).values(**{**values, "blobs": " ".join(new.blobs)}))
 
 
-def table_digests(connection: Connection, name: str) -> set[str]:
-    """Every project table ever published for a project: what explaining a decision may need."""
-    rows = connection.execute(
-        select(revision.c.table_digest).where(revision.c.project == name).distinct()
-    )
-    return {row.table_digest for row in rows}
-
-
-def next_number(connection: Connection, name: str) -> int:
-    found = connection.execute(select(project.c.number).where(project.c.project == name)).scalar()
-    return 1 if found is None else int(found) + 1
-
-
 def prepared(connection: Connection, key: str) -> str:
     """The digest of an artifact prepared under this key before; empty where there is none."""
     found = connection.execute(select(artifact.c.digest).where(artifact.c.key == key)).scalar()
