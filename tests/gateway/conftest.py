@@ -338,7 +338,7 @@ def rule(name="all", use="", split=None, when=None, **more):
 
 
 def request(method, path, body=b"", headers=None):
-    lines = {"host": "test", "content-length": str(len(body)), **(headers or {})}
+    lines = {"host": "localhost", "content-length": str(len(body)), **(headers or {})}
     if method == "GET" and not body:
         del lines["content-length"]
     head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items())

@@ -184,6 +184,59 @@ def test_an_open_gateway_does_not_overlook_an_unknown_key(open_worker, name):
     assert call(open_worker, CALLS[name])[0] in {200, 202, 503}
 
 
+FOREIGN = [
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+    {"origin": "http://localhost.evil.example"},
+    {"origin": "http://localhost:8700@evil.example"},
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site", "origin": "http://localhost:3000"},
+    {"host": "evil.example:8700"},
+    {"host": "192.168.7.7"},
+    {"host": "127.0.0.1.evil.example"},
+]
+OWN = [
+    {"host": "127.0.0.1:8700"},
+    {"host": "[::1]:8700"},
+    {"host": "LOCALHOST"},
+    {"origin": "http://127.0.0.1:8700", "sec-fetch-site": "same-origin"},
+    {"sec-fetch-site": "none"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+@pytest.mark.parametrize("what", [PINNED, INFER, DECIDE, FEEDBACK], ids=lambda what: what[1])
+def test_an_open_gateway_does_not_answer_pages_of_elsewhere(open_worker, what, headers):
+    """On both lanes; neither sent across sites nor under a name that was made to point here."""
+    _, path, body = what
+    status, _, content = open_worker.post(path, body, headers)
+
+    assert (status, json.loads(content)["kind"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("headers", OWN)
+@pytest.mark.parametrize("what", [PINNED, FEEDBACK], ids=lambda what: what[1])
+def test_an_open_gateway_answers_programs_and_its_own_machine(open_worker, what, headers):
+    """Whatever name of loopback they use."""
+    _, path, body = what
+    assert open_worker.post(path, body, headers)[0] in {200, 202}
+
+
+def test_with_a_key_it_does_not_matter_what_page_it_is(worker):
+    """No page knows a key that nobody gave it."""
+    secret = {"authorization": "Bearer secret-infer"}
+    assert worker.post(*PREDICT[1:], secret | FOREIGN[0] | {"host": "ml.example"})[0] == 200
+
+
+def test_an_insecure_gateway_is_addressed_by_any_name_but_not_by_pages(world):
+    """Its operator chose who can connect; their browsers' pages nobody chose."""
+    world.publish([world.project({"champion": "legit"})])
+    worker = world.worker(loopback=False, insecure=True)
+
+    assert worker.post(*PREDICT[1:], {"host": "pointsman:8700"})[0] == 200
+    assert worker.post(*PREDICT[1:], {"origin": "http://pointsman:8700"})[0] == 403
+
+
 def test_every_route_declares_its_permission():
     """And a route that does not stops the start."""
     check(ROUTES)

@@ -96,14 +96,14 @@ def test_a_chunked_body_is_read(worker, kit):
     """Clients that do not know the length in advance are served."""
     body = json.dumps({"features": kit.row}).encode()
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:9], body[9:]))
-    head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".encode()
 
     assert worker.raw(head + chunks + b"0\r\n\r\n")[0] == 200
 
 
 def test_an_endless_chunked_body_is_stopped(worker):
     """A body without a length is bounded like any other."""
-    head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n".encode()
     piece = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
     with worker.connect() as connection:
         connection.sendall(head)
@@ -120,7 +120,7 @@ def test_expect_continue_is_answered(worker, kit):
     """A client that asks first is told to go on."""
     body = json.dumps({"features": kit.row}).encode()
     head = (
-        f"POST {PATH} HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+        f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\nexpect: 100-continue\r\n"
         f"content-length: {len(body)}\r\n\r\n"
     )
     with worker.connect() as connection:
@@ -137,7 +137,8 @@ def test_expect_continue_is_answered(worker, kit):
 def test_connections_close_when_the_client_wants_it(worker, kit, version, header):
     """HTTP/1.0 and `connection: close` end after one answer."""
     body = json.dumps({"features": kit.row}).encode()
-    head = f"POST {PATH} HTTP/{version}\r\nhost: x\r\n{header}content-length: {len(body)}\r\n\r\n"
+    head = f"POST {PATH} HTTP/{version}\r\nhost: localhost\r\n{header}"
+    head += f"content-length: {len(body)}\r\n\r\n"
     with worker.connect() as connection:
         connection.sendall(head.encode() + body)
         stream = connection.makefile("rb")
@@ -173,7 +174,7 @@ def test_slow_bodies_are_cut_off(worker, kit, path):
     """On both lanes; trickling bytes buy no time."""
     with worker.connect() as connection:
         connection.sendall(
-            f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n".encode()
+            f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n\r\n".encode()
         )
         with contextlib.suppress(OSError):
             for _ in range(12):
@@ -226,7 +227,7 @@ def test_bodies_that_wait_are_bounded_together(world, kit):
     """Many half-sent bodies cannot take all memory: 503, and room again once they are gone."""
     world.publish([world.project({"champion": world.model()})])
     worker = world.worker(limits={"buffered_bytes": 4 << 20})
-    head = f"POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-length: {8 << 20}\r\n\r\n".encode()
+    head = f"POST {PATH} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {8 << 20}\r\n\r\n".encode()
     held = []
     refused = 0
     for _ in range(6):

@@ -327,17 +327,17 @@ WIRE = {
         "this is not an HTTP/1.1 request: Invalid method encountered", None, True,
     ),
     "a content length of no number": (
-        b"POST /v2 HTTP/1.1\r\nhost: x\r\ncontent-length: abc\r\n\r\n", 400, "malformed",
+        b"POST /v2 HTTP/1.1\r\nhost: localhost\r\ncontent-length: abc\r\n\r\n", 400, "malformed",
         "this is not an HTTP/1.1 request: Invalid character in Content-Length", None, True,
     ),
     "length and chunks": (
-        (b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n"
+        (b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 5\r\n"
         b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n"), 400, "malformed",
         "this is not an HTTP/1.1 request: Transfer-Encoding can't be present with Content-Length",
         None, True,
     ),
     "a chunk of no size": (
-        (b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\n"
+        (b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: localhost\r\n"
         b"transfer-encoding: chunked\r\n\r\nzz\r\n"), 400, "malformed",
         "this is not an HTTP/1.1 request: Invalid character in chunk size", None, True,
     ),
@@ -352,12 +352,12 @@ WIRE = {
         "send fewer or shorter headers", True,
     ),
     "a body announced too large": (
-        (b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\n"
+        (b"POST /v1/projects/fraud:predict HTTP/1.1\r\nhost: localhost\r\n"
         b"content-length: 99999999\r\n\r\n"), 413, "too_large",
         "the body is longer than 16777216 bytes", "split the request", True,
     ),
     "feedback announced too large": (
-        b"POST /v1/feedback HTTP/1.1\r\nhost: x\r\ncontent-length: 99999999\r\n\r\n", 413,
+        b"POST /v1/feedback HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99999999\r\n\r\n", 413,
         "too_large", "the body is longer than 1048576 bytes", "split the request", True,
     ),
     "GET where POST is due": (
@@ -365,12 +365,12 @@ WIRE = {
         "GET is not allowed on /v2/models/fraud/infer", "use POST", False,
     ),
     "DELETE where POST is due": (
-        b"DELETE /v1/projects/fraud:predict HTTP/1.1\r\nhost: x\r\n\r\n", 405,
+        b"DELETE /v1/projects/fraud:predict HTTP/1.1\r\nhost: localhost\r\n\r\n", 405,
         "method_not_allowed", "DELETE is not allowed on /v1/projects/fraud:predict", "use POST",
         False,
     ),
     "POST where GET is due": (
-        b"POST /v2/health/live HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n", 405,
+        b"POST /v2/health/live HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n", 405,
         "method_not_allowed", "POST is not allowed on /v2/health/live", "use GET", False,
     ),
     "an unknown path": (
@@ -378,7 +378,7 @@ WIRE = {
         "the routes are in docs/reference/data-plane.md", False,
     ),
     "a path that is not UTF-8": (
-        b"GET /%ff HTTP/1.1\r\nhost: x\r\n\r\n", 400, "malformed",
+        b"GET /%ff HTTP/1.1\r\nhost: localhost\r\n\r\n", 400, "malformed",
         "the request path is not valid", None, False,
     ),
 }  # fmt: skip

@@ -72,7 +72,7 @@ class App:
     ) -> Answer:
         caller: Principal | None = None
         if match.permission is not Permission.PUBLIC:
-            caller = self._edge.table.gatekeeper.principal(headers.get(b"authorization"))
+            caller = self._edge.table.gatekeeper.principal(headers)
             caller.require(match.permission)
         action = match.action
         if action is Action.METRICS:

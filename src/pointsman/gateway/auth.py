@@ -1,12 +1,14 @@
 """Who may call what on the data plane: keys by digest, permissions by route."""
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final
 
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import DEFAULT_TENANT
 from pointsman.domain.table import DataKey
+from pointsman.gateway.pages import check_page
 
 MAX_HEADER: Final = 512
 
@@ -59,7 +61,7 @@ class Gatekeeper:
     keyed: whether a key was ever made
     """
 
-    __slots__ = ("_by_digest", "_open")
+    __slots__ = ("_by_digest", "_loopback", "_open")
 
     def __init__(
         self, keys: tuple[DataKey, ...], *, loopback: bool, insecure: bool, keyed: bool = False
@@ -68,17 +70,21 @@ class Gatekeeper:
             bytes.fromhex(key.digest): Principal(key.tenant, frozenset(key.permissions), key.id)
             for key in keys
         }
+        self._loopback = loopback
         self._open: Principal | None = None
         if not keys and not keyed and (loopback or insecure):
             self._open = _OPEN_LOCAL if loopback else _OPEN_REMOTE
 
-    def principal(self, authorization: bytes | None) -> Principal:
+    def principal(self, headers: Mapping[bytes, bytes]) -> Principal:
         """Who the `authorization` header says is calling.
 
         Looked up by the digest of the whole secret: how long that takes says nothing about any
-        key. Raises PointsmanError(UNAUTHENTICATED).
+        key. Raises PointsmanError: UNAUTHENTICATED, and on an open gateway FORBIDDEN for what a
+        web page of elsewhere sent.
         """
+        authorization = headers.get(b"authorization")
         if authorization is None and self._open is not None:
+            check_page(headers, loopback=self._loopback)
             return self._open
         if authorization is not None and len(authorization) <= MAX_HEADER:
             scheme, _, secret = authorization.partition(b" ")

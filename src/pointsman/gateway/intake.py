@@ -44,7 +44,7 @@ class Intake:
         """The job, decided but for what the variants say. Raises PointsmanError for the caller."""
         received_ns = time.perf_counter_ns()
         get = headers.get
-        caller = table.gatekeeper.principal(get(b"authorization"))
+        caller = table.gatekeeper.principal(headers)
         if match.permission not in caller.permissions:
             caller.require(match.permission)
         served = table.projects.get((caller.tenant, match.project))
