@@ -7,6 +7,7 @@ from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.gateway.counters import Counters
 from pointsman.gateway.errors import INTERNAL, STATUS
 from pointsman.gateway.exchange import Exchange
+from pointsman.gateway.heads import KnownHeads
 from pointsman.gateway.intake import Intake
 from pointsman.gateway.pipeline import Pipeline
 from pointsman.gateway.routes import FAST, Match, Router, decoded
@@ -33,6 +34,7 @@ class Edge:
         self.limits = limits
         self.table = table
         self.router = Router()
+        self.heads = KnownHeads()
         self.common = ""
         self.now = 0.0
         self.ready = False
@@ -56,7 +58,9 @@ class Edge:
         self.renew_date(0.0)
 
     def renew_date(self, now_s: float) -> None:
+        """Called once a second."""
         self.common = f"date: {formatdate(now_s, usegmt=True)}\r\n"
+        self.heads.make_room()
 
     def swap(self, table: Table) -> None:
         """Serves from this table; requests in flight keep the one they were decided by."""

@@ -1,9 +1,11 @@
 """Conditions of rules, in CEL, behind one small interface.
 
-`compile_condition` checks a source against the declared attributes once; `Condition.evaluate` then
-costs about 3 microseconds. The engine is cel-expr-python (Google's C++ implementation, which knows
-types at compile time); where it cannot be imported, common-expression-language (Rust) stands in:
-it gives the same answers, but finds some type errors only when a condition is evaluated.
+`compile_condition` checks a source against the declared attributes once. Whatever CEL can say is
+then evaluated by an engine, in about 3 microseconds; comparisons with constants, which most rules
+consist of, in a fraction of one (plain.py). The engine is cel-expr-python (Google's C++
+implementation, which knows types at compile time); where it cannot be imported,
+common-expression-language (Rust) stands in: it gives the same answers, but finds some type errors
+only when a condition is evaluated.
 
 An attribute a condition names must be there, not null, and of its declared type: anything else is
 an error text, never False. That holds even where CEL's `||` could do without the value, so that
@@ -11,22 +13,21 @@ both engines agree and a missing value is noticed.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol, cast
 
 import msgspec
 
+from pointsman.conditions import plain
+from pointsman.conditions.plain import Context, Evaluate
+from pointsman.conditions.wording import invalid, problem, problems, unknown, without_status
 from pointsman.domain.decision import Value
 from pointsman.domain.errors import Kind, PointsmanError, Violation
-from pointsman.domain.suggestion import did_you_mean
 from pointsman.domain.table import Attribute, AttributeType
 
 MAX_SOURCE: Final = 4096
 """Characters of one condition. Long lists belong into a feature, not into a rule."""
-
-Context = Mapping[str, Value]
-Evaluate = Callable[[Context], bool | str]
 
 _ACCEPTED: Final[dict[AttributeType, frozenset[type]]] = {
     AttributeType.STRING: frozenset({str}),
@@ -52,10 +53,6 @@ _TOKEN: Final = re.compile(
     r"|(?<![\w.])(?P<has>has)\s*\(",
     re.DOTALL,
 )
-_PLACE: Final = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): ([^\n]*)")
-_OVERLOAD: Final = re.compile(r"found no matching overload for '([^']+)' applied to '([^']*)'")
-_UNEXPECTED: Final = re.compile(r"Syntax error: [a-z :]*'(.*?)'(?: expecting .*)?$")
-_UNDECLARED: Final = re.compile(r"undeclared reference to '([^']+)'")
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -97,18 +94,22 @@ def compile_condition(
 ) -> Condition:
     """The condition, ready to evaluate.
 
-    engine: for tests and comparisons; the best one installed where None
+    engine: for tests and comparisons: all of it evaluated by this one; None = the best one
+        installed, and what is plain without it
     Raises PointsmanError(INVALID): one violation for each problem, with line and column (1-based,
     in characters) inside the source.
     """
     if len(source) > MAX_SOURCE:
-        raise _invalid(source, [_problem(f"is longer than {MAX_SOURCE} characters")])
+        raise invalid(source, [problem(f"is longer than {MAX_SOURCE} characters")])
     declared = {attribute.name: attribute for attribute in attributes}
     names = _names_read(source, declared)
     program = (engine or default_engine()).compile(source, tuple(attributes))
     used = tuple(declared[name] for name in names)
     _try_out(source, program, used)
-    return Condition(source, names, program.bind(used), _constant(program))
+    evaluate = program.bind(used)
+    if engine is None:
+        evaluate = plain.quicker(source, used, evaluate)
+    return Condition(source, names, evaluate, _constant(program))
 
 
 @lru_cache(maxsize=1)
@@ -133,22 +134,22 @@ def _names_read(source: str, declared: Mapping[str, Attribute]) -> tuple[str, ..
     not declared.
     """
     names: dict[str, None] = {}
-    problems: list[Violation] = []
+    found: list[Violation] = []
     for token in _TOKEN.finditer(source):
         if token["has"]:
             hint = (
                 "leave `has` out: a declared attribute is always there, by its default if need be"
             )
-            problems.append(_problem("`has` has no meaning here", hint, _place(source, token)))
+            found.append(problem("`has` has no meaning here", hint, _place(source, token)))
         elif token["request"]:
             name = token["attribute"]
             if name in declared:
                 names[name] = None
             else:
-                message, hint = _unknown(f"request.{name}" if name else "request", declared)
-                problems.append(_problem(message, hint, _place(source, token)))
-    if problems:
-        raise _invalid(source, problems)
+                message, hint = unknown(f"request.{name}" if name else "request", declared)
+                found.append(problem(message, hint, _place(source, token)))
+    if found:
+        raise invalid(source, found)
     return tuple(names)
 
 
@@ -166,24 +167,24 @@ def _try_out(source: str, program: Program, used: tuple[Attribute, ...]) -> None
     try:
         answer = program.run(samples)
     except Exception as error:
-        problem = _lasting(str(error))
-        if problem is not None:
-            raise _invalid(source, [problem]) from error
+        lasting = _lasting(str(error))
+        if lasting is not None:
+            raise invalid(source, [lasting]) from error
         return
     if not isinstance(answer, bool):
         message = "is not a condition: its value is neither true nor false"
-        raise _invalid(source, [_problem(message, "compare it with something")])
+        raise invalid(source, [problem(message, "compare it with something")])
 
 
 def _lasting(text: str) -> Violation | None:
     """The problem behind an error that will come with any values, None if others may do."""
-    text = _without_status(text)
+    text = without_status(text)
     if "regular expression" in text or "valid regex" in text:
-        return _problem(text.partition("\n")[0], "CEL uses RE2 syntax")
+        return problem(text.partition("\n")[0], "CEL uses RE2 syntax")
     if "budget" in text:
-        return _problem("takes too many steps to evaluate", "loop over a shorter list")
+        return problem("takes too many steps to evaluate", "loop over a shorter list")
     if "overload" in text or "Unsupported" in text or "Undefined" in text:
-        return _problem(text.partition(".")[0])
+        return problem(text.partition(".")[0])
     return None
 
 
@@ -233,11 +234,11 @@ class Google:
             expression = environment.compile(source)
         except Exception as error:
             declared = {attribute.name: attribute for attribute in attributes}
-            raise _invalid(source, list(_problems(str(error), declared))) from error
+            raise invalid(source, list(problems(str(error), declared))) from error
         if expression.return_type() != self._cel.Type.BOOL:
             found = expression.return_type().name().lower()
             message = f"is not a condition: its value is {found}, not true or false"
-            raise _invalid(source, [_problem(message, "compare it with something")])
+            raise invalid(source, [problem(message, "compare it with something")])
         return _GoogleProgram(expression)
 
 
@@ -268,11 +269,11 @@ class _GoogleProgram:
                         return _missing(context, used)
                     data[key] = value
                 answer: bool | str = run(None, data).value()
-                return answer if answer.__class__ is bool else _without_status(str(answer))
+                return answer if answer.__class__ is bool else without_status(str(answer))
             except KeyError:
                 return _missing(context, used)
             except Exception as error:  # noqa: BLE001 - a condition never raises
-                return _without_status(str(error))
+                return without_status(str(error))
 
         return evaluate
 
@@ -287,11 +288,11 @@ def _bind_one(run: Callable[..., Any], attribute: Attribute) -> Evaluate:
             if type(value) not in accepted:
                 return _missing(context, (attribute,))
             answer: bool | str = run(None, {key: value}).value()
-            return answer if answer.__class__ is bool else _without_status(str(answer))
+            return answer if answer.__class__ is bool else without_status(str(answer))
         except KeyError:
             return _missing(context, (attribute,))
         except Exception as error:  # noqa: BLE001 - a condition never raises
-            return _without_status(str(error))
+            return without_status(str(error))
 
     return evaluate
 
@@ -311,7 +312,7 @@ class Rust:
         try:
             program = self._compile(source)
         except Exception as error:
-            raise _invalid(source, list(_problems(str(error), declared))) from error
+            raise invalid(source, list(problems(str(error), declared))) from error
         doubles = frozenset(a.name for a in attributes if a.type is AttributeType.DOUBLE)
         return _RustProgram(program, doubles)
 
@@ -348,76 +349,3 @@ class _RustProgram:
             return answer if isinstance(answer, bool) else "the condition is not true or false"
 
         return evaluate
-
-
-def _problems(text: str, declared: Mapping[str, Attribute]) -> Iterator[Violation]:
-    """Each problem of an engine's message, in plain words, at its place."""
-    found = False
-    for line, column, message in _PLACE.findall(text):
-        found = True
-        place = (max(int(line), 1), max(int(column), 1))
-        words, hint = _plain(message.removesuffix(" [INVALID_ARGUMENT]"), declared)
-        yield _problem(words, hint, place)
-        if message.startswith("Syntax error"):
-            return  # what the parser says after that is an echo
-    if not found:
-        if "recursion limit" in text:
-            yield _problem("is nested too deeply", "split it into several rules")
-        else:
-            yield _problem("is not valid CEL")
-
-
-def _plain(message: str, declared: Mapping[str, Attribute]) -> tuple[str, str]:
-    if match := _OVERLOAD.match(message):
-        return _overload(match[1], match[2])
-    if match := _UNDECLARED.match(message):
-        return _unknown(match[1], declared)
-    if "'<EOF>'" in message.partition(" expecting ")[0]:
-        return "syntax error: the condition ends too early", ""
-    if "recursion depth" in message:
-        return "is nested too deeply", "split it into several rules"
-    if unexpected := _UNEXPECTED.match(message):
-        return f"syntax error: unexpected '{unexpected[1].strip()}'", ""
-    return message, ""
-
-
-def _overload(function: str, types: str) -> tuple[str, str]:
-    operator = function.strip("_").lstrip("@").replace("!_", "!")
-    operands = types.strip("()").replace(".(", ", ").replace(", ", " and ")
-    hint = ""
-    if "double" in types and "int" in types:
-        hint = "CEL does not mix numbers: compare a double with 10.0 and an int with 10"
-    return f"`{operator}` does not take {operands}", hint
-
-
-def _unknown(reference: str, declared: Mapping[str, Attribute]) -> tuple[str, str]:
-    name = reference.removeprefix("request.")
-    if name == "request":
-        return "`request` by itself has no value", "read one attribute: `request.NAME`"
-    if name == reference:
-        if name in declared:
-            return f"unknown name '{name}'", f"attributes are read as `request.{name}`"
-        hint = "attributes are read as `request.NAME`; functions are those of CEL"
-        return f"unknown name '{name}'", hint
-    hint = did_you_mean(name, declared) or "declare it under `spec.context`"
-    return f"no attribute named '{name}' is declared", hint
-
-
-def _without_status(text: str) -> str:
-    """The text without the gRPC status around it."""
-    text = re.sub(r"^[A-Z_]+: ", "", text)
-    return re.sub(r" \[[A-Z_]+\]$", "", text)
-
-
-def _problem(message: str, hint: str = "", place: tuple[int, int] = (1, 1)) -> Violation:
-    return Violation(path="", message=message, hint=hint, line=place[0], column=place[1])
-
-
-def _invalid(source: str, problems: list[Violation]) -> PointsmanError:
-    first = problems[0]
-    return PointsmanError(
-        Kind.INVALID,
-        f"condition {source[:80]!r}, {first.line}:{first.column}: {first.message}",
-        hint=first.hint,
-        violations=tuple(problems),
-    )
