@@ -114,6 +114,10 @@ def cases() -> list[tuple[str, Callable[[Request], object], list[Request], float
         rule("embargo", 'request.country in ["KP", "SY"]', "constant"),
         rule("big-payments", "request.amount > 10000.0", "champion"),
     )
+    engine = (
+        rule("embargo", 'request.country.startsWith("K")', "constant"),
+        rule("big-payments", "request.amount * 2.0 > 20000.0", "champion"),
+    )
     split = rule("default")
     busy = rule(
         "default", holdout=SPACE // 100, shadows=(Shadow("constant", SPACE // 5, "shadow"),)
@@ -130,8 +134,19 @@ def cases() -> list[tuple[str, Callable[[Request], object], list[Request], float
         ("three rules, none needs CEL", deciding(project(*no_cel, split)), plain, NO_CEL_US),
         ("  and holdout, shadow, fallback", deciding(project(*no_cel, busy)), plain, NO_CEL_US),
         ("  and a variant out", deciding(project(*no_cel, busy), out), plain, NO_CEL_US),
-        ("two CEL conditions, then split", deciding(project(*two_cel, split)), plain, TWO_CEL_US),
+        (
+            "two plain CEL conditions, then split",
+            deciding(project(*two_cel, split)),
+            plain,
+            TWO_CEL_US,
+        ),
         ("  and holdout, shadow, fallback", deciding(project(*two_cel, busy)), plain, TWO_CEL_US),
+        (
+            "two that need an engine, then split",
+            deciding(project(*engine, split)),
+            plain,
+            TWO_CEL_US,
+        ),
         ("one rule, `use`", deciding(project(rule("default", use="champion"))), plain, NO_CEL_US),
         ("pinned", deciding(project(split)), requests("challenger"), NO_CEL_US),
         ("project killed", deciding(project(split), Live(killed=True)), plain, NO_CEL_US),
