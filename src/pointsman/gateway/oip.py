@@ -20,7 +20,7 @@ from pointsman.gateway.native import (
     settle_unit,
 )
 from pointsman.gateway.oip_answers import BINARY_OUTPUTS, JSON_OUTPUTS, OUTPUTS, PROBABILITIES, Form
-from pointsman.gateway.schema import Schema
+from pointsman.gateway.schema import OFFERED, Schema
 from pointsman.gateway.served import Served
 from pointsman.gateway.settings import Limits
 from pointsman.gateway.tensors import refused
@@ -73,8 +73,7 @@ def read_infer(
         if length == 0:
             return _only_raw(schema, memoryview(body), limits)
         asked, raw = _parse(body[:length], limits), memoryview(body)[length:]
-    columns, units = _columns(schema, asked.inputs, raw)
-    rows = list(zip(*columns, strict=True))
+    rows, units = _rows(schema, asked.inputs, raw)
     check_rows(len(rows), len(body), limits)
     given = asked.parameters or {}
     context = context_of(schema, given)
@@ -127,10 +126,10 @@ def _json_length(header: bytes, total: int) -> int:
     return length
 
 
-def _columns(
+def _rows(
     schema: Schema, inputs: Sequence[Tensor], raw: memoryview
-) -> tuple[list[list[Value]], list[str | None] | None]:
-    """Values of each feature, in order, and the unit of each row where a tensor gives them."""
+) -> tuple[list[Values], list[str | None] | None]:
+    """Feature values of each row, in order, and its unit where a tensor gives them."""
     values = _values(inputs, raw, schema.optional)
     units: list[str | None] | None = None
     if schema.unit and schema.unit not in schema.names and schema.unit in values:
@@ -139,13 +138,12 @@ def _columns(
         raise refused("inputs", "there is no tensor with features")
     names = list(values)
     if len(names) == 1 and names[0] not in schema.names:
-        columns = _matrix(schema, *values[names[0]])
+        rows = _matrix(schema, *values[names[0]])
     else:
-        columns = _by_name(schema, values)
-    rows = len(columns[0])
-    if units is not None and len(units) != rows:
-        raise refused(f"input {schema.unit}", f"{len(units)} units for {rows} rows")
-    return columns, units
+        rows = list(zip(*_by_name(schema, values), strict=True))
+    if units is not None and len(units) != len(rows):
+        raise refused(f"input {schema.unit}", f"{len(units)} units for {len(rows)} rows")
+    return rows, units
 
 
 def _values(
@@ -199,7 +197,7 @@ def _count(name: str, shape: list[int]) -> int:
     return shape[0] * (shape[1] if len(shape) == 2 else 1)
 
 
-def _matrix(schema: Schema, tensor: Tensor, values: list[Value]) -> list[list[Value]]:
+def _matrix(schema: Schema, tensor: Tensor, values: list[Value]) -> list[Values]:
     """One tensor [n, F] with the project's features in their order."""
     where = f"input {tensor.name}"
     width = len(schema.features)
@@ -210,10 +208,13 @@ def _matrix(schema: Schema, tensor: Tensor, values: list[Value]) -> list[list[Va
             f"is no feature, and not [n, {width}] as one tensor of all features is",
             f"features are {', '.join(schema.names[:12])}",
         )
-    return [
+    if tensor.datatype == schema.uniform:
+        return list(zip(*[iter(values)] * width, strict=True))
+    columns = [
         _feature(tensor.name, feature, tensor.datatype, values[place::width])
         for place, feature in enumerate(schema.features)
     ]
+    return list(zip(*columns, strict=True))
 
 
 def _by_name(schema: Schema, values: dict[str, tuple[Tensor, list[Value]]]) -> list[list[Value]]:
@@ -249,7 +250,7 @@ def _feature(name: str, feature: Feature, datatype: str, values: list[Value]) ->
         raise refused(
             f"input {name}",
             f"feature {feature.name} is {feature.type.value}, which {datatype} is not",
-            f"send {tensors.OFFERED[feature.type]}",
+            f"send {OFFERED[feature.type]}",
         )
     return tensors.fitted(name, feature.type, datatype, values)
 
@@ -271,7 +272,7 @@ def _only_raw(schema: Schema, raw: memoryview, limits: Limits) -> Asked:
             hint="send inference-header-content-length and name the inputs",
         )
     feature = schema.features[0]
-    datatype = tensors.OFFERED[feature.type]
+    datatype = OFFERED[feature.type]
     where = f"input {feature.name}"
     if datatype == "BYTES":
         count = 1

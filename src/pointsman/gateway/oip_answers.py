@@ -8,7 +8,7 @@ import msgspec
 from pointsman.gateway import tensors
 from pointsman.gateway.answers import BINARY_LINE, JSON_LINE, UNLOGGED
 from pointsman.gateway.native import reason_of
-from pointsman.gateway.schema import encode
+from pointsman.gateway.schema import OFFERED, encode
 from pointsman.gateway.served import Served
 from pointsman.gateway.work import Job, Row
 
@@ -139,7 +139,7 @@ def model_metadata(served: Served) -> dict[str, Any]:
         "versions": [variant.label for variant in served.table.variants],
         "platform": "pointsman",
         "inputs": [
-            {"name": f.name, "datatype": tensors.OFFERED[f.type], "shape": [-1]}
+            {"name": f.name, "datatype": OFFERED[f.type], "shape": [-1]}
             for f in served.table.features
         ],
         "outputs": [

@@ -32,6 +32,16 @@ FEATURE_TYPES: Final[dict[FeatureType, Any]] = {
     FeatureType.INTEGER: _Integer,
     FeatureType.BOOLEAN: bool,
 }
+OFFERED: Final[dict[FeatureType, str]] = {
+    FeatureType.STRING: "BYTES",
+    FeatureType.BOOLEAN: "BOOL",
+    FeatureType.INTEGER: "INT32",
+    FeatureType.LONG: "INT64",
+    FeatureType.FLOAT: "FP32",
+    FeatureType.DOUBLE: "FP64",
+}
+"""The Open Inference datatype that model metadata names for a feature."""
+
 ATTRIBUTE_TYPES: Final[dict[AttributeType, Any]] = {
     AttributeType.STRING: _Text,
     AttributeType.INT: _Long,
@@ -64,6 +74,8 @@ class Schema:
     context: type of the context object; `msgspec.to_builtins` leaves out what was not given
     defaults: the context of a request that gives none
     plain: of each attribute the Python type that needs no further check; None for whole numbers
+    uniform: the type of all features where they have one and the same, as metadata names it; it
+        takes values of that type as they are; empty for strings and where types differ
     plain_unit: whether the unit is an attribute that takes any text
     """
 
@@ -81,6 +93,7 @@ class Schema:
         "predict",
         "required",
         "row",
+        "uniform",
         "unit",
     )
 
@@ -90,6 +103,8 @@ class Schema:
         self.known = frozenset(self.names)
         self.required = frozenset(f.name for f in table.features if f.required)
         self.optional = self.known - self.required
+        offered = {OFFERED[feature.type] for feature in table.features}
+        self.uniform = offered.pop() if len(offered) == 1 and "BYTES" not in offered else ""
         self.attributes = table.context
         self.unit = table.unit
         self.plain = tuple((a.name, _PLAIN.get(a.type)) for a in table.context)

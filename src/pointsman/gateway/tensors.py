@@ -11,7 +11,7 @@ import numpy as np
 from pointsman.domain.decision import Value
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import FeatureType
-from pointsman.gateway.schema import SAFE_INTEGER, STRING_CHARACTERS
+from pointsman.gateway.schema import OFFERED, SAFE_INTEGER, STRING_CHARACTERS
 
 BINARY_DTYPES: Final[dict[str, str]] = {
     "BOOL": "|b1", "INT8": "<i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
@@ -29,16 +29,6 @@ ACCEPTED: Final[dict[FeatureType, frozenset[str]]] = {
     FeatureType.DOUBLE: _NUMBERS,
 }
 """Datatypes a feature may arrive as: those whose values the feature's own type can hold."""
-
-OFFERED: Final[dict[FeatureType, str]] = {
-    FeatureType.STRING: "BYTES",
-    FeatureType.BOOLEAN: "BOOL",
-    FeatureType.INTEGER: "INT32",
-    FeatureType.LONG: "INT64",
-    FeatureType.FLOAT: "FP32",
-    FeatureType.DOUBLE: "FP64",
-}
-"""The datatype that model metadata names for a feature."""
 
 DATATYPES: Final = frozenset({*BINARY_DTYPES, "BYTES", "BF16"})
 _FLOAT32_MAX: Final = float(np.finfo(np.float32).max)
