@@ -10,9 +10,10 @@ import yaml
 from pointsman.decide.allocation import initial, moved, reallocate, shares
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import SPACE
-from pointsman.rollout.declared import problems, terms
+from pointsman.rollout.declared import terms
 from pointsman.rollout.terms import COOLDOWN_MS, NO_DATA_DEADLINE_MS, Analyse, Approve, SetWeight
 from pointsman.spec.models import Project
+from pointsman.spec.rollouts import problems
 
 FULL = """
 apiVersion: pointsman/v1

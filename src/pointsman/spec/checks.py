@@ -17,6 +17,7 @@ from pointsman.spec.models import ContextAttribute, Variant
 from pointsman.spec.pending import LATER, later_blocks, later_references
 from pointsman.spec.places import Document
 from pointsman.spec.report import Report
+from pointsman.spec.rollouts import check_rollout
 from pointsman.spec.rules import check_rules
 
 _BY_POSITIVE: Final = frozenset({"precision", "recall", "specificity", "f1", "auc"})
@@ -37,6 +38,7 @@ def check(draft: Draft, document: Document) -> list[Violation]:
     _features(draft, report)
     check_rules(draft, report)
     _metrics(draft, report)
+    check_rollout(draft, report)
     later_references(draft, report)
     later_blocks(draft, report)
     return report.violations

@@ -38,7 +38,7 @@ KEYS: Final[dict[str, dict[str, str]]] = {
         "retention": "How long decisions are kept.",
         "outcomes": "What becomes known about decisions, and how long that takes.",
         "metrics": "Numbers computed from decisions and outcomes, by name.",
-        "rollout": "How a challenger grows.",
+        "rollout": "How a challenger grows, step by step, judged by evidence.",
         "limits": "Blast radius: a change over it needs a second approver.",
     },
     "ContextAttribute": {
@@ -207,8 +207,6 @@ LATER_KEYS: Final = frozenset(
     {
         ("ProjectSpec", "backends"),
         ("ProjectSpec", "cache"),
-        ("ProjectSpec", "rollout"),
-        ("ProjectSpec", "limits"),
         ("Retention", "archive"),
         ("Rule", "bandit"),
         ("Rule", "ensemble"),

@@ -1,6 +1,6 @@
-"""Blocks of the language whose engine comes later.
+"""Rollouts and limits, and the blocks of the language whose engine comes later.
 
-They are part of v1 and parse fully, so that a typo in them is reported like any other; then
+The latter are part of v1 and parse fully, so that a typo in them is reported like any other; then
 `spec.checks` refuses each with "is not available yet". None of them is ever ignored.
 """
 

@@ -2,25 +2,20 @@
 
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
-
 from pointsman.domain.suggestion import did_you_mean
 from pointsman.spec.draft import Draft
-from pointsman.spec.later import Rollout
 from pointsman.spec.places import Path
 from pointsman.spec.report import Report
 
 LATER: Final = "is not available yet"
 
-_SPEC_BLOCKS: Final = ("backends", "cache", "rollout", "limits")
+_SPEC_BLOCKS: Final = ("backends", "cache")
 _RULE_BLOCKS: Final = ("bandit", "ensemble", "cascade")
 _VARIANT_BLOCKS: Final = ("backend", "requires")
 _HINTS: Final = {
     "backends": "this release runs models in process only; remove it",
     "backend": "this release runs models in process only; remove it",
     "cache": "every request is decided and answered anew; remove it",
-    "rollout": "change the weights of the split by hand, one `apply` a step; remove it",
-    "limits": "`plan` shows who would move before anything is applied; remove it",
     "bandit": "use `split`",
     "ensemble": "use `split` or `use`, with the others as `shadow`",
     "cascade": "use `split` or `use`",
@@ -76,26 +71,6 @@ def later_references(draft: Draft, report: Report) -> None:
         if variant is not None and variant.backend is not None:
             path = ("spec", "variants", name, "backend")
             backends.check(report, path, variant.backend)
-    _rollout(draft, report, variants)
-
-
-def _rollout(draft: Draft, report: Report, variants: "_Names") -> None:
-    try:
-        rollout = TypeAdapter(Rollout).validate_python(draft.raw.get("rollout"))
-    except ValidationError:
-        return
-    path: Path = ("spec", "rollout")
-    variants.check(report, (*path, "variant"), rollout.variant)
-    variants.check(report, (*path, "against"), rollout.against)
-    names = {rule.name for rule in draft.rules if rule is not None}
-    _Names("rule", names, known=None not in draft.rules).check(
-        report, (*path, "rule"), rollout.rule
-    )
-    metrics = _Names("metric", set(draft.metrics), known="metrics" not in draft.broken)
-    for kind, bounds in (("guardrails", rollout.guardrails), ("signals", rollout.signals)):
-        for index, bound in enumerate(bounds):
-            metrics.check(report, (*path, kind, index, "metric"), bound.metric)
-            report.slices((*path, kind, index, "slices"), bound.slices, draft)
 
 
 def _each(report: Report, names: "_Names", path: Path, values: tuple[str, ...]) -> None:
