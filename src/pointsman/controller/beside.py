@@ -61,7 +61,7 @@ class Beside:
 
     def exposed(self, case: Case, held: Outcomes, times: int) -> None:
         """A decision that is its unit's first exposure; `times=-1` where it no longer is."""
-        events = _denied(case.record) | _failed(case.record)
+        events = _denied(case.record) | _failed(case.record) | _slow(case)
         self._first(case, events | _wrong(case, held), times)
 
     def watched(self, case: Case, shadow: ShadowRecord, held: Outcomes) -> None:
@@ -223,6 +223,17 @@ def _failed(record: DecisionRecord) -> dict[str, float]:
     """Nothing for `:decide`, which asked for no answer."""
     failed = record.served != record.assigned
     return {evidence.ERROR: float(failed)} if record.action or failed else {}
+
+
+def _slow(case: Case) -> dict[str, float]:
+    """Of answers only: what failed is an error, and what nobody asked for is not late."""
+    record = case.record
+    if not record.action or record.withheld:
+        return {}
+    return {
+        evidence.member(evidence.SLOW, str(bound)): float(record.latency_us > bound)
+        for bound in case.project.slow_us
+    }
 
 
 def _wrong(case: Case, held: Outcomes) -> dict[str, float]:

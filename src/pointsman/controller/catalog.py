@@ -10,7 +10,8 @@ from pointsman.domain.errors import PointsmanError
 from pointsman.domain.table import ProjectTable
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import canonical
-from pointsman.spec.models import ClassifierMetric, DecisionMetric, Project
+from pointsman.spec.models import Metric, OperationalMetric, Project
+from pointsman.spec.scalars import parse_duration
 from pointsman.store import revisions
 from pointsman.store.control_schema import revision
 
@@ -60,12 +61,10 @@ def retentions(ledger: Ledger) -> dict[str, HotRetention]:
 def described(project: Project, table: ProjectTable) -> IngestProject:
     """What a spec and its table say about outcomes."""
     outcomes = project.spec.outcomes
-    slices = {
-        name: None
-        for metric in project.spec.metrics.values()
-        if isinstance(metric, ClassifierMetric | DecisionMetric)
-        for name in metric.slices
-    }
+    rollout = project.spec.rollout
+    bounds = (*rollout.guardrails, *rollout.signals) if rollout is not None else ()
+    wanted = (*project.spec.metrics.values(), *bounds)
+    slices = {name: None for one in wanted for name in one.slices}
     return IngestProject(
         classes=table.classes,
         positive=table.positive,
@@ -73,4 +72,17 @@ def described(project: Project, table: ProjectTable) -> IngestProject:
         reward_horizon_ms=outcomes.reward.horizon if outcomes.reward else None,
         slices=tuple(slices),
         shadowed={rule.name: rule.shadows for rule in table.rules if rule.shadows},
+        slow_us=tuple(sorted({b for m in project.spec.metrics.values() for b in _slow_us(m)})),
     )
+
+
+def _slow_us(metric: Metric) -> tuple[int, ...]:
+    """The latency beyond which it counts an answer, in microseconds; nothing for other metrics."""
+    bound = slow_us(metric) if isinstance(metric, OperationalMetric) else 0
+    return (bound,) if bound else ()
+
+
+def slow_us(metric: OperationalMetric) -> int:
+    """The bound of `latency > DURATION`, in microseconds; 0 for errors."""
+    _, _, duration = metric.event.partition("latency > ")
+    return parse_duration(duration) * 1000 if duration else 0

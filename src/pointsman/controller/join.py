@@ -58,6 +58,7 @@ class IngestProject(msgspec.Struct, frozen=True):
     label_horizon_ms, reward_horizon_ms: after the decision; None = never late
     slices: context attributes by whose values evidence is also kept
     shadowed: variants that see other variants' requests, by rule
+    slow_us: latencies beyond which an answer counts as slow
     """
 
     classes: tuple[str, ...]
@@ -66,6 +67,7 @@ class IngestProject(msgspec.Struct, frozen=True):
     reward_horizon_ms: int | None = None
     slices: tuple[str, ...] = ()
     shadowed: dict[str, tuple[Shadow, ...]] = {}
+    slow_us: tuple[int, ...] = ()
 
 
 class Settled(msgspec.Struct, frozen=True):

@@ -2,14 +2,17 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
+from sqlalchemy import Connection
 
 from pointsman.controller import state
 from pointsman.controller.candidate import Base, Candidate, Workshop
 from pointsman.controller.changes import Declared, Difference, difference
 from pointsman.controller.ledger import Ledger
+from pointsman.controller.ownership import Shift, claimed, shifted
+from pointsman.controller.pinned import Pinned
 from pointsman.controller.state import Pin, Serving
 from pointsman.decide.compile import ProjectState, restored
 from pointsman.domain.errors import Kind, PointsmanError
@@ -19,7 +22,7 @@ from pointsman.ports import ModelVersion
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import canonical
 from pointsman.spec.models import Project
-from pointsman.store import revisions
+from pointsman.store import revisions, rollouts
 from pointsman.store.audit import Entry
 from pointsman.store.revisions import Revision
 
@@ -122,6 +125,7 @@ class Projects:
             return Planned(name, number, revision_id, difference(None, None), pins)
         base = self._base(last)
         resolution = self._workshop.resolve(project, base.pins, {})
+        base = self._claimed(name, project, base, resolution.by_variant)
         before = None if serving is None else self.declared(serving)
         preview = self._workshop.preview(project, resolution, base)
         pins = {variant: version.uri for variant, version in resolution.by_variant.items()}
@@ -143,6 +147,7 @@ class Projects:
                 )
             base = self._base(last)
             resolution = self._workshop.resolve(project, base.pins, {})
+            base = self._claimed(name, project, base, resolution.by_variant)
             candidate = self._workshop.build(project, resolution, base)
             return self._commit(last, candidate, "apply", intent)
 
@@ -176,11 +181,56 @@ class Projects:
             _check_parent(name, last, intent)
             target = self._undo_target(last, to)
             earlier = self.table(target)
-            state_now = restored(self._base(last).state, earlier)
-            candidate = self._workshop.compiled(
-                canonical.parse(target.spec), state_now, _serving(target).pins
+            serving = _serving(target)
+            base = self._base(last)
+            project = canonical.parse(target.spec)
+            claimed = self._claimed(name, project, base, serving.pins).state
+            state_now = msgspec.structs.replace(
+                restored(claimed, earlier), adopted=serving.project.adopted
             )
+            candidate = self._workshop.compiled(project, state_now, serving.pins)
             return self._commit(last, candidate, "undo", intent, restores=target.number)
+
+    def prepare(self, name: str, variant: str, version: ModelVersion) -> Pinned:
+        """What a variant would be at another version, prepared and proved; nothing is changed.
+
+        Raises PointsmanError as `repin`.
+        """
+        last = self.current(name)
+        base = self._base(last)
+        project = canonical.parse(last.spec)
+        resolution = self._workshop.resolve(project, base.pins, {variant: version})
+        kept = msgspec.structs.replace(resolution, signature=None)
+        candidate = self._workshop.build(project, kept, base)
+        found = next(v for v in candidate.table.variants if v.name == variant)
+        return Pinned(found, candidate.serving.pins[variant])
+
+    def shift(
+        self, name: str, shift: Shift, intent: Intent, also: Callable[[Connection, int], None]
+    ) -> Outcome:
+        """The project with other weights of one rule, and some variants at other versions.
+
+        Immediate: no registry, no preparation. Nothing is published where all of it is so already.
+        also: done in the same transaction, with the number of the revision that carries it
+        """
+        with self._locks[name]:
+            last = self.current(name)
+            project = canonical.parse(last.spec)
+            candidate = self._workshop.compiled(project, *shifted(self._base(last), project, shift))
+            if _same(candidate.table, self.table(last)):
+                with self._ledger.writing() as connection:
+                    also(connection, last.number)
+                sentence = f"{name}: revision {last.number} has these weights already"
+                nothing = difference(None, None)
+                return Outcome(name, last.number, last.digest, False, nothing, sentence)
+            return self._commit(last, candidate, "rollout", intent, also=also)
+
+    def _claimed(
+        self, name: str, project: Project, base: Base, versions: Mapping[str, Pin | ModelVersion]
+    ) -> Base:
+        with self._ledger.reading() as connection:
+            rollout = rollouts.state(connection, name)
+        return claimed(rollout, project, base, versions)
 
     def delete(self, name: str, intent: Intent) -> Outcome:
         """Takes the project out of the table. Its revisions stay, and `undo` brings it back."""
@@ -236,13 +286,15 @@ class Projects:
             hint="there is nothing to go back to; `kill` sends everything to the champion",
         )
 
-    def _commit(
+    def _commit(  # noqa: PLR0913 - each is a part of the revision
         self,
         last: Revision | None,
         candidate: Candidate,
         cause: str,
         intent: Intent,
+        *,
         restores: int | None = None,
+        also: Callable[[Connection, int], None] | None = None,
     ) -> Outcome:
         project = candidate.project
         name = qualified(project.tenant, project.name)
@@ -264,9 +316,15 @@ class Projects:
         )
         before = None if last is None or last.cause == "delete" else self.declared(last)
         found = difference(before, Declared(project, candidate.table))
-        return self._write(new, found, _sentence(new, found))
+        return self._write(new, found, _sentence(new, found), also)
 
-    def _write(self, new: Revision, found: Difference, sentence: str) -> Outcome:
+    def _write(
+        self,
+        new: Revision,
+        found: Difference,
+        sentence: str,
+        also: Callable[[Connection, int], None] | None = None,
+    ) -> Outcome:
         entry = Entry(
             actor=new.actor,
             tenant=new.project.partition("/")[0],
@@ -282,12 +340,21 @@ class Projects:
                 "restores": new.restores,
             },
         )
-        published = self._ledger.publish(
-            entry, lambda connection: revisions.commit(connection, new)
-        )
+
+        def work(connection: Connection) -> None:
+            revisions.commit(connection, new)
+            if also is not None:
+                also(connection, new.number)
+
+        published = self._ledger.publish(entry, work)
         return Outcome(
             new.project, new.number, new.digest, True, found, sentence, published.version
         )
+
+
+def _same(one: ProjectTable, other: ProjectTable) -> bool:
+    """Whether two tables differ in nothing but their number."""
+    return one == msgspec.structs.replace(other, number=one.number)
 
 
 def _serving(revision: Revision) -> Serving:
@@ -312,6 +379,7 @@ def _sentence(new: Revision, found: Difference) -> str:
         "undo": f"back to revision {new.restores}, as revision {new.number}",
         "accept": f"revision {new.number}: proposal accepted",
         "follow": f"revision {new.number}: followed the registry",
+        "rollout": f"revision {new.number}: the rollout's weights",
     }[new.cause]
     moved = "; ".join(f"{move.share:.1%} of rule {move.rule}'s units move" for move in found.moves)
     versions = "; ".join(

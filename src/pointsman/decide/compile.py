@@ -5,6 +5,7 @@ The control plane's side of `decide`: it imports the spec, so no gateway imports
 
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import Final
@@ -17,7 +18,7 @@ from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.domain.names import CHAMPION, qualified
 from pointsman.domain.table import SPACE, Allocation, Feature, ProjectTable, Runtime, Variant
 from pointsman.spec.canonical import revision
-from pointsman.spec.models import Project, Rule
+from pointsman.spec.models import Decision, Project, Rule
 
 _FIRST_EPOCH: Final = 1
 _WORD: Final = re.compile(r"\w+")
@@ -42,6 +43,25 @@ class RuleState(msgspec.Struct, frozen=True):
     allocation: Allocation | None = None
 
 
+class Owned(msgspec.Struct, frozen=True):
+    """A split that something else than the file moves: its weights stand in place of the file's."""
+
+    rule: str
+    weights: tuple[tuple[str, Decimal], ...]
+
+
+class Adopted(msgspec.Struct, frozen=True):
+    """A decision a variant took over together with a promoted version.
+
+    over: threshold and denied classes the file says; where it says something else by now, it wins
+    """
+
+    variant: str
+    threshold: float | None
+    deny: tuple[str, ...]
+    over: tuple[float | None, tuple[str, ...]]
+
+
 class ProjectState(msgspec.Struct, frozen=True):
     """What `compile_project` needs besides the spec: what was resolved, and what was before.
 
@@ -51,6 +71,7 @@ class ProjectState(msgspec.Struct, frozen=True):
         entry at all)
     features: the project's input schema, declared or taken from a signature
     rules: as `next_state` left them; empty for a new project
+    owned: splits whose weights are not the file's; adopted: decisions that are not
     """
 
     number: int
@@ -58,6 +79,8 @@ class ProjectState(msgspec.Struct, frozen=True):
     features: tuple[Feature, ...]
     rules: tuple[RuleState, ...] = ()
     holdout_salt: str = ""
+    owned: tuple[Owned, ...] = ()
+    adopted: tuple[Adopted, ...] = ()
 
 
 def compile_project(project: Project, state: ProjectState) -> ProjectTable:
@@ -72,8 +95,10 @@ def compile_project(project: Project, state: ProjectState) -> ProjectTable:
     variants = _variants(project, state)
     remembered = {rule.name: rule for rule in state.rules}
     holdout_salt = state.holdout_salt or f"{qualified(project.tenant, project.name)}#holdout"
+    owned = {split.rule: dict(split.weights) for split in state.owned}
     rules = tuple(
-        _rule(project, rule, remembered.get(rule.name), holdout_salt) for rule in spec.rules
+        _rule(project, _with_weights(rule, owned), remembered.get(rule.name), holdout_salt)
+        for rule in spec.rules
     )
     fresh = ProjectTable(
         tenant=project.tenant,
@@ -121,6 +146,8 @@ def next_state(state: ProjectState, published: ProjectTable) -> ProjectState:
         features=published.features,
         rules=tuple(rules[name] for name in sorted(rules)),
         holdout_salt=holdout_salt,
+        owned=state.owned,
+        adopted=state.adopted,
     )
 
 
@@ -181,6 +208,22 @@ def points(percent: Decimal) -> int:
     return round(Fraction(percent) * SPACE / 100)
 
 
+def decision_of(project: Project, variant: str, adopted: Iterable[Adopted] = ()) -> Decision:
+    """What a variant does with predictions: as declared, or as adopted while that still stands."""
+    declared = project.spec.decision_of(variant)
+    for one in adopted:
+        if one.variant == variant and one.over == (declared.threshold, tuple(declared.deny)):
+            return Decision(threshold=one.threshold, deny=one.deny)
+    return declared
+
+
+def _with_weights(rule: Rule, owned: Mapping[str, dict[str, Decimal]]) -> Rule:
+    weights = owned.get(rule.name)
+    if weights is None or rule.split is None:
+        return rule
+    return rule.model_copy(update={"split": weights})
+
+
 def _rule(project: Project, rule: Rule, before: RuleState | None, holdout_salt: str) -> table.Rule:
     salt = (
         before.salt
@@ -239,13 +282,15 @@ def _variants(project: Project, state: ProjectState) -> tuple[Variant, ...]:
             hint="resolve and prepare the models before compiling",
             violations=tuple(missing),
         )
-    return tuple(_variant(project, name, resolved) for name in project.spec.variants)
+    return tuple(_variant(project, name, resolved, state.adopted) for name in project.spec.variants)
 
 
-def _variant(project: Project, name: str, resolved: dict[str, Variant]) -> Variant:
+def _variant(
+    project: Project, name: str, resolved: dict[str, Variant], adopted: Iterable[Adopted]
+) -> Variant:
     """The resolved variant with the parameters that are the spec's to say."""
     declared = project.spec.variants[name]
-    decision = project.spec.decision_of(name)
+    decision = decision_of(project, name, adopted)
     if declared.constant is None:
         pinned = msgspec.structs.replace(resolved[name], constant="")
     else:

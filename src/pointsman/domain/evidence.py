@@ -47,8 +47,11 @@ REWARD: Final = "reward"  # Moments, once a reward is known
 OUTCOME_COST: Final = "outcome_cost"  # Moments, once a cost is reported as an outcome
 WRONG: Final = "wrong"  # Moments of 0/1, first exposures only: predicted class is not the label
 
+# Slower than so many microseconds: a family of its own, only ever within FIRST.
+SLOW: Final = "slow"
+
 # Families of metrics: a cell's metric is `family/member`, see `member`.
-FIRST: Final = "first"  # of DENIED, ERROR, WRONG: Moments of units' first exposures alone
+FIRST: Final = "first"  # of DENIED, ERROR, WRONG, SLOW: Moments of units' first exposures alone
 FLIPS: Final = "flips"  # of a shadow: Paired, every decision that it answered too
 PAIRED: Final = "paired"  # of a shadow: Paired, the first pair of each unit alone
 GIVEN: Final = "given"  # of a variant and a metric: CrossMoments beside that variant's score

@@ -149,3 +149,75 @@ watch = Table(
     # Why the last look failed; empty where it did not.
     Column("error", Text, nullable=False),
 )
+
+rollout = Table(
+    "rollout",
+    metadata,
+    Column("project", Text, primary_key=True),
+    # Goes up with every change: a state is only written over the one it came from.
+    Column("number", Integer, nullable=False),
+    Column("state", LargeBinary, nullable=False),
+)
+
+rollout_judging = Table(
+    "rollout_judging",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("number", Integer, nullable=False),
+    # What was folded so far (controller/judging.py).
+    Column("body", LargeBinary, nullable=False),
+)
+
+rollout_command = Table(
+    "rollout_command",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("roles", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("full", Boolean, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    # Null until it is carried out or refused.
+    Column("accepted", Boolean),
+    Column("sentence", Text, nullable=False),
+    Index("ix_rollout_command_project", "project", "accepted"),
+)
+
+rollout_candidate = Table(
+    "rollout_candidate",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("variant", Text, primary_key=True),
+    # The version an alias moved to, prepared and proved, as it would stand in the table.
+    Column("pinned", LargeBinary, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+
+rollout_publication = Table(
+    "rollout_publication",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("publication", Integer, primary_key=True),
+    # Of the revision that carries it.
+    Column("revision", Integer, nullable=False),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    # publish | set_alias | notify
+    Column("kind", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("done_ms", BigInteger),
+    Column("tries", Integer, nullable=False),
+    Column("not_before_ms", BigInteger, nullable=False),
+    # Why the last try failed; empty where it did not.
+    Column("error", Text, nullable=False),
+    Index("ix_outbox_open", "project", "done_ms", "id"),
+)
+"""What has been decided and is still to be done: written with the decision, done until it is."""

@@ -14,7 +14,8 @@ class Revision(msgspec.Struct, frozen=True):
 
     number: strictly increasing per project; parent: the number it replaced, 0 for the first
     digest: SHA-256 of `spec`, the canonical JSON
-    cause: `apply`, `undo`, `accept` (a proposal), `follow` (an alias that moved), `delete`
+    cause: `apply`, `undo`, `accept` (a proposal), `follow` (an alias that moved),
+        `rollout` (its weights or the promotion), `delete`
     restores: the number whose state `undo` brought back
     state: what was resolved (pinned versions, allocations, epochs), as the controller encodes it
     table_digest: of the project table compiled from it; blobs: all that a gateway needs beside it

@@ -1,0 +1,74 @@
+"""Who says what a split's weights are: the file, or the rollout that owns the rule.
+
+Pure: what a change starts from, with the owned split as it has to be.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from pointsman.controller import pinned as pinning
+from pointsman.controller.candidate import Base
+from pointsman.controller.pinned import Pinned
+from pointsman.controller.state import Pin
+from pointsman.decide.compile import Owned, ProjectState
+from pointsman.ports import ModelVersion
+from pointsman.rollout import declared
+from pointsman.rollout.state import NOTHING, State
+from pointsman.spec.models import Project
+
+
+class Shift(msgspec.Struct, frozen=True):
+    """What a rollout wants of a project. pinned: versions by variant; others stay as they are"""
+
+    rule: str
+    weights: tuple[tuple[str, Decimal], ...]
+    pinned: dict[str, Pinned] = {}
+
+
+def claimed(
+    rollout: State | None,
+    project: Project,
+    base: Base,
+    versions: Mapping[str, ModelVersion | Pin],
+) -> Base:
+    """The base of a change by people, with the split a rollout owns at the rollout's weight.
+
+    That is nothing before a rollout has begun, and for any version but the one that grows: the
+    file never gives traffic to a version that nobody has judged.
+    """
+    terms = declared.terms(project)
+    owned: tuple[Owned, ...] = ()
+    if terms is not None:
+        weight = NOTHING
+        to_be = versions.get(terms.variant)
+        if rollout is not None and to_be is not None:
+            source = to_be.uri if isinstance(to_be, ModelVersion) else to_be.source
+            weight = rollout.weight if source == rollout.target.source else NOTHING
+        owned = (Owned(terms.rule, terms.weights(weight)),)
+    return Base(msgspec.structs.replace(base.state, owned=owned), base.pins)
+
+
+def shifted(base: Base, project: Project, shift: Shift) -> tuple[ProjectState, dict[str, Pin]]:
+    """The state and pins that a shift makes of a project's."""
+    variants = {variant.name: variant for variant in base.state.variants}
+    pins = dict(base.pins)
+    adopted = {one.variant: one for one in base.state.adopted}
+    for variant, pinned in shift.pinned.items():
+        variants[variant] = msgspec.structs.replace(pinned.variant, name=variant)
+        adopted.pop(variant, None)
+        taken_over = pinning.adopted(project, variant, pinned)
+        if taken_over is not None:
+            adopted[variant] = taken_over
+        if pinned.pin is not None:
+            asked = pins[variant].asked if variant in pins else pinned.pin.asked
+            pins[variant] = msgspec.structs.replace(pinned.pin, asked=asked)
+    others = tuple(owned for owned in base.state.owned if owned.rule != shift.rule)
+    state = msgspec.structs.replace(
+        base.state,
+        variants=tuple(variants.values()),
+        owned=(*others, Owned(shift.rule, shift.weights)),
+        adopted=tuple(adopted.values()),
+    )
+    return state, pins
