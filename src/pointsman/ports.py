@@ -1,5 +1,6 @@
 """Every seam on one page. An adapter is one file in `plugins/`, or comes by entry point."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -40,6 +41,36 @@ class Registry(Protocol):
 
     def download(self, version: ModelVersion, into: Path) -> None:
         """Fetches every file of the version below `into`, which is empty. Blocking."""
+
+
+class RegistryWriter(Protocol):
+    """The little that is ever written to a registry, after a rollout."""
+
+    def write_back(self, source: str, alias: str, tags: Mapping[str, str]) -> None:
+        """Moves an alias to a pinned version (`models://main/income/3`) and tags that version.
+
+        Doing it twice changes nothing. Blocking. Raises PointsmanError: INVALID for a source that
+        can have no alias, else as `Registry`.
+        """
+
+
+class Notification(msgspec.Struct, frozen=True):
+    """Something the owner of a project should hear of.
+
+    project: `tenant/project`; event: of the rollout, empty where it waits for somebody
+    sentence: what happened or is waited for, for people
+    """
+
+    project: str
+    event: str
+    sentence: str
+    at_ms: int
+
+
+class Notifier(Protocol):
+    """Tells people. Raises PointsmanError where it could not; it is then asked again later."""
+
+    def notify(self, notification: Notification) -> None: ...
 
 
 class Clock(Protocol):

@@ -1,4 +1,4 @@
-"""Alias moves in the registry: proposed to people, or followed, as each variant says.
+"""Alias moves in the registry: proposed to people, followed, or rolled out, as is declared.
 
 Tables hold pinned versions, so nothing a registry does changes what is served by itself. Following
 goes the same way as applying: resolved, prepared, proved, checked, and only then published.
@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from pointsman.controller import state
+from pointsman.controller import pinned, state
 from pointsman.controller.candidate import Resolve
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.projects import Intent, Outcome, Projects
@@ -22,7 +22,7 @@ from pointsman.controller.state import Pin
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.ports import ModelVersion
 from pointsman.spec import canonical, references
-from pointsman.store import proposals, revisions
+from pointsman.store import proposals, revisions, rollouts
 from pointsman.store.audit import Entry
 from pointsman.store.proposals import Proposal, Watched
 from pointsman.store.revisions import Revision
@@ -49,6 +49,7 @@ class Aliases:
         self._resolve = resolve
         self._retry_at: defaultdict[str, float] = defaultdict(float)
         self._to_follow: dict[str, Moved] = {}
+        self._to_prepare: dict[str, tuple[str, ModelVersion]] = {}
 
     def look(self) -> bool:
         """One look at every reference of every project. False: nothing is left to be looked at."""
@@ -70,6 +71,9 @@ class Aliases:
 
     def follow(self) -> bool:
         """Follows what the last look found, one project after the other. False: all of it."""
+        while self._to_prepare:
+            name, (variant, version) = self._to_prepare.popitem()
+            self._prepare(name, variant, version)
         while self._to_follow:
             name, moved = self._to_follow.popitem()
             try:
@@ -121,7 +125,11 @@ class Aliases:
         """Proposes or follows what moved; closes proposals that are no longer true."""
         project = canonical.parse(revision.spec)
         follow: Moved = {}
+        rollout = project.spec.rollout
         for variant, version in seen.items():
+            if rollout is not None and variant == rollout.variant:
+                self._to_roll_out(revision, pins[variant], variant, version)
+                continue
             last = self._latest(revision.project, variant)
             if version.uri == pins[variant].source:
                 if last is not None and last.state == "open":
@@ -136,6 +144,51 @@ class Aliases:
                 self._propose(revision, pins[variant], variant, version)
         if follow:
             self._to_follow[revision.project] = follow
+
+    def _to_roll_out(
+        self, revision: Revision, pin: Pin, variant: str, version: ModelVersion
+    ) -> None:
+        """A version that a rollout is to grow is prepared, and has no traffic before it grows."""
+        with self._ledger.reading() as connection:
+            stored = rollouts.candidate(connection, revision.project, variant)
+        known = pinned.decode(stored).pin if stored else None
+        if known is None or known.asked != pin.asked:
+            known = pin
+        last = self._latest(revision.project, variant)
+        if last is not None and last.state == "open":
+            self._close(last, "superseded", "a rollout decides about it", _ACTOR)
+        if version.uri == known.source or _settled(last, version, revision):
+            return
+        self._to_prepare[revision.project] = (variant, version)
+
+    def _prepare(self, name: str, variant: str, version: ModelVersion) -> None:
+        """Makes the version a candidate, or says why it cannot be one."""
+        key = f"{name}|{version.uri}"
+        if time.monotonic() < self._retry_at[key]:
+            return
+        revision = self._projects.current(name)
+        pins = state.decode(revision.state).pins
+        try:
+            found = self._projects.prepare(name, variant, version)
+        except PointsmanError as error:
+            if error.kind in _FINAL:
+                self._refuse(revision, pins[variant], (variant, version), error)
+            else:
+                self._retry_at[key] = time.monotonic() + _RETRY_S
+                _log.warning("not prepared", project=name, version=version.uri, error=error.message)
+            return
+        entry = Entry(
+            actor=_ACTOR,
+            tenant=name.partition("/")[0],
+            target=name,
+            action="candidate",
+            sentence=f"{name}: {variant} version {version.version} is prepared to be rolled out",
+            payload={"variant": variant, "to": version.uri},
+        )
+        stored = pinned.encode(found)
+        self._ledger.note(
+            entry, lambda tx: rollouts.put_candidate(tx, name, variant, stored, self._now())
+        )
 
     def _latest(self, name: str, variant: str) -> Proposal | None:
         with self._ledger.reading() as connection:

@@ -46,20 +46,34 @@ class Intake:
     """One ingester's turns. `turn` belongs to one thread; `troubles` may be asked by any."""
 
     def __init__(
-        self, ingester: Ingester, *, monotonic_s: Callable[[], float] = time.monotonic
+        self,
+        ingester: Ingester,
+        *,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._ingester = ingester
+        self._now_ms = now_ms
         self._monotonic_s = monotonic_s
         self._troubles = Troubles()
         self._said: dict[str, tuple[int, float]] = {}
+        self._caught_up_ms = 0
 
     @property
     def troubles(self) -> Troubles:
         return self._troubles
 
+    @property
+    def caught_up_ms(self) -> int:
+        """Everything that was in the journal at that time has been taken in; Unix milliseconds."""
+        return self._caught_up_ms
+
     def turn(self) -> bool:
         """One tick; whether there is more to read at once. Raises as the ingester does."""
+        started_ms = self._now_ms()
         tick = self._ingester.tick()
+        if not tick.more and not tick.unreadable:
+            self._caught_up_ms = started_ms
         self._streams(tick)
         if tick.faults or tick.unconfigured or tick.unmerged:
             before = self._troubles

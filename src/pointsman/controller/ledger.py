@@ -1,6 +1,6 @@
 """Every change in one transaction with its audit entry and the table that follows from it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
@@ -44,6 +44,13 @@ class Ledger:
             audit.append(connection, self.now_ms(), entry)
             if work is not None:
                 work(connection)
+
+    def commit(self, entries: Iterable[Entry], work: Callable[[Connection], None]) -> None:
+        """As `note`, with several entries, or with none where nothing happened that is one."""
+        with self._engine.begin() as connection:
+            for entry in entries:
+                audit.append(connection, self.now_ms(), entry)
+            work(connection)
 
     def publish(self, entry: Entry, work: Callable[[Connection], None]) -> Published:
         """Does `work`, writes the entry and publishes the table that results; or none of it.

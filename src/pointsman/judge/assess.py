@@ -187,7 +187,8 @@ def _harm_alphas(criteria: Criteria) -> list[float]:
     parts: dict[Role, list[float]] = {}
     for role in (Role.GUARDRAIL, Role.SIGNAL):
         weights = [item.weight for item in criteria.items if item.role is role]
-        parts[role] = list(weighted_alpha(criteria.alpha, weights)) if weights else []
+        kept = max(criteria.whole.get(role, 0.0) - math.fsum(weights), 0.0)
+        parts[role] = list(weighted_alpha(criteria.alpha, [*weights, kept])) if weights else []
     parts[Role.GOAL] = [criteria.alpha] * len(criteria.items)
     taken = {role: iter(values) for role, values in parts.items()}
     return [next(taken[item.role]) for item in criteria.items]

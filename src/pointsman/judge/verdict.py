@@ -71,6 +71,8 @@ class Criteria(msgspec.Struct, frozen=True):
     alpha: 1 - confidence
     tuning: where the sequences are tightest
     health_alpha: error of the sample-ratio, coverage and propensity tests, together
+    whole: of a role, what the weights of its criteria add up to once all of them are known; the
+        rest is kept for those to come, so that they take nothing from those that are there
     """
 
     items: tuple[Criterion, ...]
@@ -78,6 +80,7 @@ class Criteria(msgspec.Struct, frozen=True):
     alpha: float = 0.05
     health_alpha: float = 0.001
     goals_needed: GoalsNeeded = GoalsNeeded.ALL
+    whole: Mapping[Role, float] = {}
 
 
 class Health(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import json
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -30,7 +30,7 @@ class Answer(Exception):  # noqa: N818 - an answer that is no success, not a fai
 
 
 class HttpClient:
-    """GET below one base URL.
+    """GET, and POST of small JSON documents, below one base URL.
 
     authorization: makes the Authorization header of each request, empty for none
     timeout_s: for connecting and for each wait for bytes
@@ -75,18 +75,32 @@ class HttpClient:
             raise self._failed(f"answered {path} with something that is not a JSON object")
         return document
 
+    def post(self, path: str, document: Mapping[str, Any]) -> None:
+        """Sends a JSON object; the answer's body is of no interest. Raises as `json`."""
+        deadline = time.monotonic() + 3 * self._timeout_s
+        with self._request("POST", path, json.dumps(document).encode()) as response:
+            for _ in self._chunks(response, MAX_JSON_BYTES, deadline):
+                pass
+
     def stream(self, path: str, max_bytes: int, timeout_s: float) -> Iterator[bytes]:
         """The body in chunks. Raises as `json`, and TOO_LARGE past `max_bytes`."""
         with self._get(path) as response:
             yield from self._chunks(response, max_bytes, time.monotonic() + timeout_s)
 
+    def _get(self, target: str) -> AbstractContextManager[http.client.HTTPResponse]:
+        return self._request("GET", target, None)
+
     @contextmanager
-    def _get(self, target: str) -> Iterator[http.client.HTTPResponse]:
+    def _request(
+        self, method: str, target: str, body: bytes | None
+    ) -> Iterator[http.client.HTTPResponse]:
         secret = self._authorization()
-        headers = {**self._headers, "Authorization": secret} if secret else self._headers
+        headers = {**self._headers, "Authorization": secret} if secret else dict(self._headers)
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         connection = self._connection()
         try:
-            connection.request("GET", self._prefix + target, headers=headers)
+            connection.request(method, self._prefix + target, body=body, headers=headers)
             response = connection.getresponse()
             if response.status != http.client.OK:
                 raise self._not_ok(response)

@@ -2,12 +2,13 @@
 
 The mlflow package is not imported: it takes seconds and hundreds of megabytes. A version's `source`
 is `models:/m-<id>`, not a path, so artifacts are found through `get-download-uri`; an unknown alias
-answers 400, not 404. All methods block and belong off the event loop.
+answers 400, not 404. All that is ever written is an alias and tags, after a rollout. All methods
+block and belong off the event loop.
 """
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NoReturn
 from urllib.parse import quote, urlencode, urlsplit
@@ -23,6 +24,7 @@ from pointsman.ports import ModelVersion
 _API: Final = "/api/2.0/mlflow"
 _ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
 _MAX_DEPTH: Final = 8
+_TAG_BYTES: Final = 4_000
 _DOWNLOAD_S: Final = 600.0
 _ALIAS: Final = re.compile(r"models:/(?P<name>[^/@:]+)@(?P<alias>[A-Za-z0-9_-]{1,255})")
 _VERSION: Final = re.compile(r"models:/(?P<name>[^/@:]+)/(?P<version>[1-9][0-9]{0,9})")
@@ -142,6 +144,28 @@ class MlflowRegistry:
             versions = [int(v["version"]) for v in model.get("latest_versions") or ()]
             found[name] = Watched(aliases, str(max(versions)) if versions else "")
         return found
+
+    def write_back(self, source: str, alias: str, tags: Mapping[str, str]) -> None:
+        """Tags a version (`models:/name/3`), then moves an alias to it.
+
+        Raises PointsmanError: INVALID for a source that is no registered version, NOT_FOUND,
+        BACKEND_FAILED.
+        """
+        match = _VERSION.fullmatch(source)
+        if match is None:
+            raise PointsmanError(
+                Kind.INVALID,
+                f"{source} is no registered version, so no alias can point to it",
+                hint="roll out models:/NAME@ALIAS or models:/NAME/VERSION",
+            )
+        version = {"name": match["name"], "version": match["version"]}
+        try:
+            for key, value in tags.items():
+                document = {**version, "key": key, "value": value[:_TAG_BYTES]}
+                self._client.post(f"{_API}/model-versions/set-tag", document)
+            self._client.post(f"{_API}/registered-models/alias", {**version, "alias": alias})
+        except Answer as answer:
+            self._refused(source, answer)
 
     def _registered(self, asked: str, answer: dict[str, Any]) -> ModelVersion:
         found = answer.get("model_version")

@@ -1,13 +1,14 @@
 """How far the journal is ingested, and what of it could not be."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 from sqlalchemy import Connection, select
 
+from pointsman.domain.records import OverrideRecord
 from pointsman.store import bulk
-from pointsman.store.evidence_schema import fault, position
+from pointsman.store.evidence_schema import fault, override, position
 
 FaultKind = Literal["corrupt", "truncated", "missing", "gap", "unknown_kind", "unusable"]
 
@@ -70,3 +71,20 @@ def damaged_segments(connection: Connection, stream: str) -> set[int]:
         fault.c.stream == stream, fault.c.kind.in_(("corrupt", "unknown_kind", "unusable"))
     )
     return set(connection.scalars(damage))
+
+
+def overrides_in_force(
+    connection: Connection, targets: Sequence[str], since_ms: int
+) -> list[OverrideRecord]:
+    """What gateways said last of each target since then, where that was to set it."""
+    found: list[OverrideRecord] = []
+    for target in targets:
+        row = connection.execute(
+            select(override)
+            .where(override.c.target == target, override.c.at_ms >= since_ms)
+            .order_by(override.c.at_ms.desc(), override.c.row.desc())
+            .limit(1)
+        ).first()
+        if row is not None and row.set:
+            found.append(OverrideRecord(row.at_ms, row.target, True, row.actor, row.reason))
+    return found

@@ -5,7 +5,7 @@ from functools import reduce
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, Table, func, select, tuple_
+from sqlalchemy import Connection, Table, func, or_, select, tuple_
 from sqlalchemy.dialects import sqlite
 
 from pointsman.domain import evidence
@@ -54,6 +54,44 @@ def cells(
         cell.c.project == project, cell.c.rule == rule, cell.c.block_ms >= since_ms
     )
     return {CellKey(*row[:-1]): evidence.decode(row[-1]) for row in connection.execute(query)}
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Cells of one epoch of a rule.
+
+    from_ms, until_ms: of blocks that begin in [from_ms, until_ms)
+    attributes: by whose values slices are read too, besides the whole
+    """
+
+    project: str
+    rule: str
+    epoch: int
+    variants: tuple[str, ...]
+    metrics: tuple[str, ...]
+    from_ms: int
+    until_ms: int
+    attributes: frozenset[str] = frozenset()
+
+
+def read_cells(connection: Connection, wanted: Wanted) -> list[tuple[int, str, str, str, Payload]]:
+    """(block, variant, slice, metric, payload), in the order of their keys."""
+    names = [cell.c.slice == ""]
+    names += [cell.c.slice.startswith(f"{a}=", autoescape=True) for a in wanted.attributes]
+    rows = connection.execute(
+        select(cell.c.block_ms, cell.c.variant, cell.c.slice, cell.c.metric, cell.c.payload)
+        .where(
+            cell.c.project == wanted.project,
+            cell.c.rule == wanted.rule,
+            cell.c.epoch == wanted.epoch,
+            cell.c.block_ms >= wanted.from_ms,
+            cell.c.block_ms < wanted.until_ms,
+            cell.c.variant.in_(wanted.variants),
+            or_(*names),
+            cell.c.metric.in_(wanted.metrics),
+        )
+        .order_by(cell.c.block_ms, cell.c.variant, cell.c.slice, cell.c.metric)
+    )
+    return [(*row[:-1], evidence.decode(row[-1])) for row in rows]
 
 
 def first_exposures(connection: Connection, project: str, rule: str, epoch: int) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pointsman.controller.aliases import Aliases
 from pointsman.controller.arrivals import Arrivals
 from pointsman.controller.candidate import Workshop
 from pointsman.controller.catalog import Catalog, retentions
+from pointsman.controller.deeds import Deeds, LogNotifier
 from pointsman.controller.explanation import Explanations
 from pointsman.controller.feed import Feed
 from pointsman.controller.gateway_routes import GatewayRoutes
@@ -29,9 +30,11 @@ from pointsman.controller.process import Loop
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
 from pointsman.controller.rollcall import RollCall
+from pointsman.controller.rollouts import Rollouts
 from pointsman.controller.status import Statuses
 from pointsman.controller.switches import Switches
 from pointsman.controller.system_routes import SystemRoutes
+from pointsman.controller.watch import Watch
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.runtime.blobs import BlobStore
 from pointsman.store import access, published
@@ -47,6 +50,7 @@ from pointsman.wiring.settings import Settings
 INGEST_S: Final = 0.2
 KEEP_S: Final = 60.0
 FOLLOW_S: Final = 0.5
+ROLLOUT_S: Final = 1.0
 
 
 class SystemClock:
@@ -94,11 +98,15 @@ def _graph(
     intake = Intake(Ingester(journal, engine, Catalog(ledger, blobs)))
     segments = SegmentRetention(wanted.journal_keep, wanted.journal_max)
     keeper = Housekeeping(wanted.data, engine, lambda: retentions(ledger), segments)
+    watch = Watch(ledger, projects, workers, lambda: intake.caught_up_ms)
+    deeds = Deeds(ledger, projects, known, LogNotifier())
+    rollouts = Rollouts(ledger, watch, deeds)
     ingesting = Loop("ingest", intake.turn, INGEST_S)
     keeping = Loop("housekeeping", lambda: keeper.sweep().more, KEEP_S)
     watching = Loop("registries", lambda: _look(arrivals, aliases), wanted.poll_s)
     following = Loop("following", aliases.follow, FOLLOW_S)
-    loops = [ingesting, watching, following, keeping]
+    growing = Loop("rollouts", rollouts.turn, ROLLOUT_S)
+    loops = [ingesting, watching, following, growing, keeping]
     when_full(engine, lambda: _make_room(keeper, keeping))
     statuses = Statuses(ledger, projects, workers, blobs, lambda: _troubles(intake, loops))
     explanations = Explanations(ledger, blobs)

@@ -120,6 +120,20 @@ class Sources:
             }
         return found
 
+    def write_back(self, source: str, alias: str, tags: Mapping[str, str]) -> None:
+        """Moves an alias in the registry a pinned version came from, and tags the version.
+
+        Raises PointsmanError: INVALID for a version that is in no registry, else as the registry.
+        """
+        named, plain = references.split(source)
+        if not named:
+            raise PointsmanError(
+                Kind.INVALID,
+                f"{source} is in no registry, so no alias can point to it",
+                hint="remove `onSuccess`, or roll out models:/NAME@ALIAS",
+            )
+        self._named(named, source).write_back(plain, alias, tags)
+
     def holder(self, version: ModelVersion) -> Registry:
         """The registry a version came from."""
         if version.registry == self._local.name:

@@ -1,0 +1,169 @@
+"""From what a project declares to what is tested, and where its numbers come from.
+
+| metric | test | cells |
+|---|---|---|
+| decision, operational; only relative bounds | events, exact | first exposures of units |
+| decision, operational; any other bound | mean of 0/1, exact and asymptotic | the same |
+| log loss, Brier score | mean | every labelled decision |
+| other classifier metrics | ratio | confusion counts, score histogram |
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from pointsman.controller.catalog import slow_us
+from pointsman.domain import evidence
+from pointsman.judge import ratio
+from pointsman.judge.mean import Tuning
+from pointsman.judge.progress import EventTest, Key, MeanTest, RatioTest, Test
+from pointsman.judge.verdict import Criteria, Criterion, Role, Worse
+from pointsman.spec.later import Bound, Rollout
+from pointsman.spec.models import (
+    ClassifierMetric,
+    DecisionMetric,
+    Metric,
+    OperationalMetric,
+    ProjectSpec,
+)
+
+EXPECTED: Final = 40_000
+"""Decisions of both arms after which a verdict is expected, unless the file says otherwise."""
+
+_HIGHER_IS_WORSE: Final = frozenset({"log_loss", "brier"})
+_MEANS: Final = {"log_loss": evidence.LOG_LOSS, "brier": evidence.BRIER}
+
+
+class Tested(msgspec.Struct, frozen=True):
+    """What a rollout tests.
+
+    tests: by (metric of the spec, slice)
+    cells: the metric of the cells each test reads, by metric of the spec
+    labelled: metrics of the spec that wait for labels
+    """
+
+    tests: dict[Key, Test]
+    cells: dict[str, str]
+    labelled: frozenset[str]
+    criteria: Criteria
+
+
+def tested(spec: ProjectSpec, rollout: Rollout, slices: Sequence[str]) -> Tested:
+    """The tests and criteria of a rollout.
+
+    slices: `attribute=value`, in the order they appeared. A slice's part of alpha depends on its
+        place, so whatever comes later takes nothing from those before it.
+    """
+    bounds = [(Role.GUARDRAIL, bound) for bound in rollout.guardrails]
+    bounds += [(Role.SIGNAL, bound) for bound in rollout.signals]
+    tests: dict[Key, Test] = {}
+    items: list[Criterion] = []
+    for role, bound in bounds:
+        metric = spec.metrics[bound.metric]
+        test = _test(spec, metric, [b for _, b in bounds if b.metric == bound.metric])
+        for name, weight in _places(bound, slices):
+            tests[bound.metric, name] = test
+            items.append(_criterion(role, bound, metric, name, weight))
+    alpha = 1.0 - rollout.confidence
+    weights = [step.set_weight for step in rollout.steps if step.set_weight is not None]
+    share = max((float(weight) for weight in weights if 0 < weight < 100), default=1.0)
+    expected = rollout.expected_decisions or EXPECTED
+    tuning = Tuning.expecting(expected, min(share / 100, 0.5), alpha)
+    names = {bound.metric for _, bound in bounds}
+    return Tested(
+        tests=tests,
+        cells={name: _cell(spec.metrics[name]) for name in names},
+        labelled=frozenset(n for n in names if isinstance(spec.metrics[n], ClassifierMetric)),
+        criteria=Criteria(
+            tuple(items), tuning, alpha, whole={role: _whole(bounds, role) for role in Role}
+        ),
+    )
+
+
+def attributes(rollout: Rollout) -> frozenset[str]:
+    """Attributes by whose values anything is judged."""
+    bounds = (*rollout.guardrails, *rollout.signals)
+    return frozenset(name for bound in bounds for name in bound.slices)
+
+
+def _places(bound: Bound, slices: Iterable[str]) -> list[tuple[str, float]]:
+    """Where a bound has to hold, and which part of its alpha each place has.
+
+    Half is for all decisions. The other half goes to slices, the k-th of them 1 / (k (k + 1)) of
+    it, which adds up to at most all of it however many come.
+    """
+    wanted = [name for name in slices if name.partition("=")[0] in bound.slices]
+    if not bound.slices:
+        return [("", 1.0)]
+    parts = [(name, 0.5 / (place * (place + 1))) for place, name in enumerate(wanted, start=1)]
+    return [("", 0.5), *parts]
+
+
+def _whole(bounds: Iterable[tuple[Role, Bound]], role: Role) -> float:
+    """What the weights of a role's criteria add up to once every slice has appeared."""
+    return float(sum(of is role for of, _ in bounds))
+
+
+def _criterion(role: Role, bound: Bound, metric: Metric, name: str, weight: float) -> Criterion:
+    if bound.at_least is not None:
+        worse, margin = Worse.LOWER, -bound.at_least
+    elif bound.at_most is not None:
+        worse, margin = Worse.HIGHER, bound.at_most
+    else:
+        worse, margin = _worse(metric), bound.absolute or bound.relative or 0.0
+    return Criterion(
+        metric=bound.metric,
+        role=role,
+        worse=worse,
+        margin=abs(margin),
+        relative=bound.relative is not None,
+        slice=name,
+        needs_labels=isinstance(metric, ClassifierMetric),
+        weight=weight,
+    )
+
+
+def _worse(metric: Metric) -> Worse:
+    if isinstance(metric, ClassifierMetric) and metric.of not in _HIGHER_IS_WORSE:
+        return Worse.LOWER
+    return Worse.HIGHER
+
+
+def _test(spec: ProjectSpec, metric: Metric, bounds: Iterable[Bound]) -> Test:
+    if not isinstance(metric, ClassifierMetric):
+        if all(bound.relative is not None for bound in bounds):
+            return EventTest()
+        return MeanTest(binary=True, first_exposures=True)
+    if metric.of in _MEANS:
+        return MeanTest()
+    classes = len(spec.classes)
+    match metric.of:
+        case "accuracy":
+            return RatioTest(ratio.accuracy(classes))
+        case "balanced_accuracy":
+            return RatioTest(ratio.balanced_accuracy(classes))
+        case "auc":
+            return RatioTest(ratio.auc())
+    positive = spec.classes.index(spec.positive_class)
+    of_positive = {
+        "precision": ratio.precision,
+        "recall": ratio.recall,
+        "specificity": ratio.specificity,
+        "f1": ratio.f1,
+    }
+    return RatioTest(of_positive[metric.of](classes, positive))
+
+
+def _cell(metric: Metric) -> str:
+    match metric:
+        case DecisionMetric():
+            return evidence.member(evidence.FIRST, evidence.DENIED)
+        case OperationalMetric():
+            bound = slow_us(metric)
+            names = (evidence.SLOW, str(bound)) if bound else (evidence.ERROR,)
+            return evidence.member(evidence.FIRST, *names)
+        case ClassifierMetric():
+            if metric.of == "auc":
+                return evidence.SCORE
+            return _MEANS.get(metric.of, evidence.CONFUSION)

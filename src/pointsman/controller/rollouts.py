@@ -1,0 +1,168 @@
+"""The loop of a rollout: observe, judge, reconcile, commit, act. One project at a time.
+
+A tick acts on what is so now, so a missed one costs time and nothing else. What it decided is
+committed with its audit entries before anything of it is done; if somebody else was first, the
+whole tick is thrown away and made again.
+"""
+
+import threading
+from collections import defaultdict
+from typing import Final
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from pointsman.controller import judging, state
+from pointsman.controller.deeds import ACTOR, Deeds
+from pointsman.controller.ledger import Ledger
+from pointsman.controller.watch import Seen, Watch
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.rollout.observation import Command
+from pointsman.rollout.plan import Answer, Plan, Record
+from pointsman.rollout.reconcile import reconcile
+from pointsman.rollout.state import Transition
+from pointsman.store import outbox, rollouts
+from pointsman.store.audit import Entry
+from pointsman.store.rollouts import Overtaken
+
+_log = structlog.get_logger(__name__)
+_TRIES: Final = 5
+
+
+class Rollouts:
+    """Ticks every project that declares a rollout. Blocking; safe to use from several threads."""
+
+    def __init__(self, ledger: Ledger, watch: Watch, deeds: Deeds) -> None:
+        self._ledger = ledger
+        self._watch = watch
+        self._deeds = deeds
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def turn(self) -> bool:
+        """One tick of each project. False: what is left waits for time or for somebody."""
+        for name in self._watch.names():
+            try:
+                self.tick(name)
+            except Exception as error:  # noqa: BLE001 - one project must not stop the others
+                _log.warning("no tick", project=name, error=f"{type(error).__name__}: {error}")
+        return False
+
+    def tick(self, name: str) -> Plan | None:
+        """One tick, with what follows from it as far as it can be done now.
+
+        Returns: None where the project declares no rollout
+        Raises what the store raises; what was committed is then done by a later tick.
+        """
+        with self._locks[name]:
+            for _ in range(_TRIES):
+                seen = self._watch.see(name, self._ledger.now_ms())
+                if seen is None:
+                    return None
+                plan = self.plan(seen)
+                try:
+                    self.commit(name, seen, plan)
+                except Overtaken:
+                    continue
+                self._act(name, seen, plan)
+                return plan
+        raise PointsmanError(
+            Kind.CONFLICT,
+            f"{name}: the rollout keeps being changed by somebody else",
+            hint="is another controller using this data directory?",
+        )
+
+    def plan(self, seen: Seen) -> Plan:
+        """What is to be done about what was seen. Nothing is changed."""
+        return reconcile(seen.at.terms, seen.state, seen.observation, self._ledger.now_ms())
+
+    def commit(self, name: str, seen: Seen, plan: Plan) -> None:
+        """Writes state, transitions, answers, outbox and what judging read, or nothing.
+
+        Raises Overtaken where another state is there than the plan came from.
+        """
+        records = [one.transition for one in plan.effects if isinstance(one, Record)]
+        tasks = [one for one in plan.effects if not isinstance(one, Record)]
+        read = seen.read
+        if not plan.changed and not plan.answers and (read is None or not read.changed):
+            return
+
+        def work(connection: Connection) -> None:
+            if plan.changed:
+                assert plan.state is not None
+                rollouts.put_state(connection, name, plan.expects, plan.state)
+            if read is not None and read.changed:
+                body = judging.encode(read.judging)
+                rollouts.put_judging(connection, name, read.number, body)
+            for answer in plan.answers:
+                rollouts.answer(connection, answer)
+            outbox.put(connection, name, tasks, self._ledger.now_ms())
+
+        self._ledger.commit([_entry(name, record) for record in records], work)
+        for record in records:
+            _log.info(
+                "rollout",
+                project=name,
+                rollout_event=record.event.value,
+                phase=record.after.value,
+                weight=str(record.weight),
+                actor=record.actor or ACTOR,
+                sentence=record.sentence,
+            )
+
+    def ask(self, name: str, wanted: Command) -> Answer:
+        """Carries a command out, or refuses it, with the sentence. `wanted.seq` is given here.
+
+        Raises PointsmanError: INVALID where the project declares no rollout.
+        """
+        if self._watch.see(name, self._ledger.now_ms()) is None:
+            raise PointsmanError(
+                Kind.INVALID,
+                f"{name} declares no rollout",
+                hint="add a `rollout` block to its file; `undo` and `kill` need none",
+            )
+        with self._ledger.writing() as connection:
+            seq = rollouts.ask(connection, name, wanted, self._ledger.now_ms())
+        self.tick(name)
+        with self._ledger.reading() as connection:
+            answer = rollouts.answered(connection, seq)
+        if answer is None:
+            raise PointsmanError(
+                Kind.UNAVAILABLE,
+                f"{name}: {wanted.verb.value} is taken down, and nobody has answered it yet",
+                hint="`status` shows what comes of it",
+            )
+        return answer
+
+    def _act(self, name: str, seen: Seen, plan: Plan) -> None:
+        """Tables first: they are what protects. Then what may take its time."""
+        if self._deeds.tables(name) and not plan.changed:
+            self._restore(seen, plan)
+        self._deeds.others(name)
+
+    def _restore(self, seen: Seen, plan: Plan) -> None:
+        """Publishes the rollout's weights again where somebody published past it."""
+        kept = state.decode(seen.at.revision.state).project.owned
+        own = next((one.weights for one in kept if one.rule == seen.at.terms.rule), None)
+        if own is not None and dict(own) == dict(plan.weights) and not _another(seen):
+            return
+        self._deeds.publish(seen.at, plan.state, plan.weights)
+
+
+def _another(seen: Seen) -> bool:
+    """Whether a version has the rollout's traffic that is not the one that grows."""
+    if seen.state is None or seen.state.weight == 0:
+        return False
+    table = seen.at.variant(seen.at.terms.variant)
+    return table is not None and table.source != seen.state.target.source
+
+
+def _entry(name: str, record: Transition) -> Entry:
+    return Entry(
+        actor=record.actor or ACTOR,
+        tenant=name.partition("/")[0],
+        target=name,
+        action=f"rollout.{record.event.value}",
+        sentence=record.sentence,
+        payload=msgspec.to_builtins(record),
+    )
