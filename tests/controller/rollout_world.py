@@ -238,7 +238,7 @@ class World:
     def traffic(self, n, *, deny=None, errors=None, label=None):
         """That many decisions of fresh units, taken in at once. Rates are by variant."""
         revision = self.projects.current(NAME)
-        table, rule = self.table, self.table.rules[0]
+        rule = self.table.rules[0]
         records = []
         for _ in range(n):
             self.made += 1

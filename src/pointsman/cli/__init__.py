@@ -15,6 +15,7 @@ from pointsman.cli import (
     demo_commands,
     inspect_commands,
     project_commands,
+    rollout_commands,
     serve_commands,
     spec_commands,
 )
@@ -37,7 +38,14 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-_GROUPS = (spec_commands, project_commands, inspect_commands, serve_commands, demo_commands)
+_GROUPS = (
+    spec_commands,
+    project_commands,
+    rollout_commands,
+    inspect_commands,
+    serve_commands,
+    demo_commands,
+)
 for commands in _GROUPS:
     commands.register(app)
 app.add_typer(access_commands.keys, name="key")

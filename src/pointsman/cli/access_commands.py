@@ -79,7 +79,9 @@ def revoke_key(context: typer.Context, key: Id) -> None:
 def create_token(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Whose it is; the audit log names it.")],
-    role: Annotated[str, typer.Option(help="admin, operator, viewer or gateway.")] = "viewer",
+    role: Annotated[
+        str, typer.Option(help="admin, operator, approver, viewer or gateway.")
+    ] = "viewer",
     only_tenant: Annotated[
         str, typer.Option("--only-tenant", help="The one tenant it may touch; empty = all.")
     ] = "",

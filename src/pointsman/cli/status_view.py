@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from pointsman.cli.output import percent, say, table, when
+from pointsman.cli.rollout_view import show_rollout
 
 _LATENCY: Final = "latency_us_"
 
@@ -24,6 +25,8 @@ def show_status(found: dict[str, Any]) -> None:
             f"{proposal['from_version']} to {proposal['to_version']} ({proposal['asked']})"
         )
     _workers(found)
+    if found["rollout"] is not None:
+        show_rollout(found["rollout"], _actual(found))
     table(
         ["RULE", "VARIANT", "#TARGET", "#ACTUAL", "#DECISIONS"],
         (
@@ -53,6 +56,15 @@ def show_status(found: dict[str, Any]) -> None:
         ),
     )
     _all_figures(found)
+
+
+def _actual(found: dict[str, Any]) -> float | None:
+    """The share of the rule's decisions that the variant of the rollout really had."""
+    rollout = found["rollout"]
+    arms = [
+        arm for rule in found["rules"] if rule["rule"] == rollout["rule"] for arm in rule["arms"]
+    ]
+    return next((arm["actual"] for arm in arms if arm["variant"] == rollout["variant"]), None)
 
 
 def _workers(found: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from fastapi import Query, Request
 from pointsman.controller.explanation import Explanations, shown
 from pointsman.controller.permissions import Permission, Route, caller
 from pointsman.controller.projects import Projects
+from pointsman.controller.rollout_view import RolloutViews
 from pointsman.controller.status import Statuses
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
@@ -19,10 +20,17 @@ Limit = Annotated[int, Query(ge=1, le=1000)]
 class OverviewRoutes:
     """What changes nothing."""
 
-    def __init__(self, statuses: Statuses, explanations: Explanations, projects: Projects) -> None:
+    def __init__(
+        self,
+        statuses: Statuses,
+        explanations: Explanations,
+        projects: Projects,
+        rollouts: RolloutViews,
+    ) -> None:
         self._statuses = statuses
         self._explanations = explanations
         self._projects = projects
+        self._rollouts = rollouts
 
     def routes(self) -> list[Route]:
         read = Permission.READ
@@ -45,7 +53,8 @@ class OverviewRoutes:
     def status(
         self, tenant: str, project: str, since_ms: Annotated[int, Query(ge=0)] = 0
     ) -> dict[str, Any]:
-        return self._statuses.status(qualified(tenant, project), since_ms)
+        name = qualified(tenant, project)
+        return {**self._statuses.status(name, since_ms), "rollout": self._rollouts.of(name)}
 
     def history(self, tenant: str, project: str, limit: Limit = 100) -> dict[str, Any]:
         name = qualified(tenant, project)

@@ -22,13 +22,17 @@ class Permission(StrEnum):
     PUBLIC = "public"  # anybody who reaches the port: health; and the webhook, which is signed
     READ = "read"
     WRITE = "write"  # apply, undo, kill: what changes who is served what
+    APPROVE = "approve"  # agree to a step of a rollout that somebody else asked for
     ADMIN = "admin"  # tokens, data keys, the audit log
     GATEWAY = "gateway"  # the table and its blobs
 
 
 GRANTS: Final[dict[Role, frozenset[Permission]]] = {
-    Role.ADMIN: frozenset({Permission.READ, Permission.WRITE, Permission.ADMIN}),
-    Role.OPERATOR: frozenset({Permission.READ, Permission.WRITE}),
+    Role.ADMIN: frozenset(
+        {Permission.READ, Permission.WRITE, Permission.APPROVE, Permission.ADMIN}
+    ),
+    Role.OPERATOR: frozenset({Permission.READ, Permission.WRITE, Permission.APPROVE}),
+    Role.APPROVER: frozenset({Permission.READ, Permission.APPROVE}),
     Role.VIEWER: frozenset({Permission.READ}),
     Role.GATEWAY: frozenset({Permission.GATEWAY}),
 }
@@ -46,6 +50,12 @@ class Principal(msgspec.Struct, frozen=True):
     def actor(self) -> str:
         """How the audit log names the caller."""
         return f"{self.name} (token {self.id})" if self.id else self.name
+
+    @property
+    def acts_as(self) -> tuple[str, ...]:
+        """What an `approval: {by: ...}` may call for: the role, or the caller's own name."""
+        own = tuple(Role) if self.role is Role.ADMIN else (self.role,)
+        return (*(role.value for role in own if role is not Role.GATEWAY), self.name)
 
     def may_touch(self, tenant: str) -> bool:
         return self.tenant in ("", tenant)

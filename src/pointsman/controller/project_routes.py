@@ -1,6 +1,6 @@
 """Projects over HTTP: what `pointsman apply`, `plan`, `undo`, `kill` and their kin call."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import msgspec
 from fastapi import Query, Request, Response
@@ -8,7 +8,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from pointsman.controller.aliases import Aliases
 from pointsman.controller.changes import Difference
-from pointsman.controller.permissions import Permission, Route, caller
+from pointsman.controller.permissions import Permission, Principal, Route, caller
 from pointsman.controller.projects import Intent, Outcome, Projects
 from pointsman.controller.rollcall import RollCall
 from pointsman.controller.switches import Switches
@@ -32,13 +32,27 @@ class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variant: str = ""
 
 
+class UndoRollout(Protocol):
+    """The part of a rollout's routes that `undo` hands over to."""
+
+    def takes_undo(self, name: str) -> bool: ...
+
+    async def undo(self, who: Principal, name: str, reason: str, wait: float) -> dict[str, Any]: ...
+
+
 class ProjectRoutes:
     """The verbs on projects."""
 
     def __init__(
-        self, projects: Projects, switches: Switches, aliases: Aliases, workers: RollCall
+        self,
+        projects: Projects,
+        switches: Switches,
+        aliases: Aliases,
+        rollouts: UndoRollout,
+        workers: RollCall,
     ) -> None:
         self._projects = projects
+        self._rollouts = rollouts
         self._switches = switches
         self._aliases = aliases
         self._workers = workers
@@ -116,9 +130,12 @@ class ProjectRoutes:
     async def undo(
         self, request: Request, tenant: str, project: str, wait: Wait = 0.0
     ) -> dict[str, Any]:
+        """Of a rollout that is under way or has just succeeded, unless a revision is named."""
         change = await _change(request)
         intent = Intent(caller(request).actor, change.reason, _parent(request))
         name = qualified(tenant, project)
+        if change.to is None and await run_in_threadpool(self._rollouts.takes_undo, name):
+            return await self._rollouts.undo(caller(request), name, change.reason, wait)
         outcome = await run_in_threadpool(self._projects.undo, name, change.to, intent)
         return await self._answer(outcome, wait)
 

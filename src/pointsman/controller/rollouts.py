@@ -18,12 +18,15 @@ from pointsman.controller.deeds import ACTOR, Deeds
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.watch import Seen, Watch
 from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.rollout.machine import Phase
 from pointsman.rollout.observation import Command
 from pointsman.rollout.plan import Answer, Plan, Record
 from pointsman.rollout.reconcile import reconcile
 from pointsman.rollout.state import Transition
-from pointsman.store import outbox, rollouts
+from pointsman.spec import canonical
+from pointsman.store import outbox, revisions, rollouts
 from pointsman.store.audit import Entry
+from pointsman.store.revisions import Revision
 from pointsman.store.rollouts import Overtaken
 
 _log = structlog.get_logger(__name__)
@@ -134,6 +137,18 @@ class Rollouts:
             )
         return answer
 
+    def takes_undo(self, name: str) -> bool:
+        """Whether an `undo` that names no revision is about the rollout: it has traffic, or its
+        success was the last thing that happened."""
+        with self._ledger.reading() as connection:
+            found = rollouts.state(connection, name)
+            revision = revisions.current(connection, name)
+        if found is None or revision is None or not _has_rollout(revision):
+            return False
+        if found.phase is Phase.SUCCEEDED:
+            return revision.cause == "rollout"
+        return found.phase in {Phase.RUNNING, Phase.PAUSED, Phase.PROMOTING}
+
     def _act(self, name: str, seen: Seen, plan: Plan) -> None:
         """Tables first: they are what protects. Then what may take its time."""
         if self._deeds.tables(name) and not plan.changed:
@@ -147,6 +162,10 @@ class Rollouts:
         if own is not None and dict(own) == dict(plan.weights) and not _another(seen):
             return
         self._deeds.publish(seen.at, plan.state, plan.weights)
+
+
+def _has_rollout(revision: Revision) -> bool:
+    return canonical.parse(revision.spec).spec.rollout is not None
 
 
 def _another(seen: Seen) -> bool:

@@ -15,6 +15,7 @@ class Role(StrEnum):
 
     ADMIN = "admin"
     OPERATOR = "operator"
+    APPROVER = "approver"
     VIEWER = "viewer"
     GATEWAY = "gateway"
 

@@ -30,6 +30,8 @@ from pointsman.controller.process import Loop
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
 from pointsman.controller.rollcall import RollCall
+from pointsman.controller.rollout_routes import RolloutRoutes
+from pointsman.controller.rollout_view import RolloutViews
 from pointsman.controller.rollouts import Rollouts
 from pointsman.controller.status import Statuses
 from pointsman.controller.switches import Switches
@@ -108,13 +110,16 @@ def _graph(
     growing = Loop("rollouts", rollouts.turn, ROLLOUT_S)
     loops = [ingesting, watching, following, growing, keeping]
     when_full(engine, lambda: _make_room(keeper, keeping))
+    views = RolloutViews(ledger, watch, rollouts, clock.now_ms)
+    verbs = RolloutRoutes(rollouts, views, workers, feed)
     statuses = Statuses(ledger, projects, workers, blobs, lambda: _troubles(intake, loops))
     explanations = Explanations(ledger, blobs)
     background = Background(loops, intake, keeper.ballast)
     checkup = Checkup(wanted, engine, workers, background, registries)
     routes = [
-        *ProjectRoutes(projects, switches, aliases, workers).routes(),
-        *OverviewRoutes(statuses, explanations, projects).routes(),
+        *ProjectRoutes(projects, switches, aliases, verbs, workers).routes(),
+        *verbs.routes(),
+        *OverviewRoutes(statuses, explanations, projects, views).routes(),
         *AccessRoutes(ledger).routes(),
         *GatewayRoutes(feed, blobs, explanations.feedback).routes(),
         *SystemRoutes(

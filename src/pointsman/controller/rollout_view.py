@@ -1,0 +1,131 @@
+"""A rollout as `status` shows it: where it is, what it waits for, and what the evidence says."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from pointsman.controller import findings, judging, watch
+from pointsman.controller.ledger import Ledger
+from pointsman.controller.rollouts import Rollouts
+from pointsman.controller.watch import Read, Seen, Watch
+from pointsman.judge.assess import assess
+from pointsman.judge.verdict import Measure
+from pointsman.rollout import words
+from pointsman.rollout.machine import TERMINAL
+from pointsman.rollout.plan import Plan
+from pointsman.rollout.state import State
+from pointsman.store import outbox
+
+Shown = dict[str, Any]
+_RECENT: Final = 20
+
+
+class RolloutViews:
+    """Looks, and changes nothing. Blocking."""
+
+    def __init__(
+        self, ledger: Ledger, watching: Watch, rollouts: Rollouts, now_ms: Callable[[], int]
+    ) -> None:
+        self._ledger = ledger
+        self._watch = watching
+        self._rollouts = rollouts
+        self._now_ms = now_ms
+
+    def of(self, name: str) -> Shown | None:
+        """None for a project that declares no rollout."""
+        seen = self._watch.see(name, self._now_ms())
+        if seen is None:
+            return None
+        plan = self._rollouts.plan(seen)
+        with self._ledger.reading() as connection:
+            left = outbox.left(connection, name)
+        pending = [
+            {"what": outbox.kind_of(entry.task), "tries": entry.tries, "error": entry.error}
+            for entry in left
+        ]
+        return {**_where(seen, plan), **_evidence(seen), "pending": pending}
+
+
+def _where(seen: Seen, plan: Plan) -> Shown:
+    state, terms, observed = seen.state, seen.at.terms, seen.observation
+    body: Shown = {
+        "variant": terms.variant,
+        "against": terms.against,
+        "rule": terms.rule,
+        "phase": "none" if state is None else state.phase.value,
+        "sentence": plan.sentence,
+        "waits_for": [hold.text for hold in plan.holds],
+        "stopped": observed.stopped,
+        "champion": observed.champion.label,
+        "candidate": "" if observed.candidate is None else observed.candidate.label,
+        "version": "",
+        "attempt": 0,
+        "step": None,
+        "target": float(dict(plan.weights)[terms.variant]) / 100 if state is None else 0.0,
+        "decisions": observed.counts.decisions,
+        "outcomes": observed.counts.outcomes,
+        "transitions": [],
+    }
+    return body if state is None else body | _of_state(state)
+
+
+def _of_state(state: State) -> Shown:
+    course = state.course
+    return {
+        "version": state.target.label,
+        "attempt": state.attempt,
+        "step": {
+            "number": min(max(state.position + 1, 0), len(course)),
+            "of": len(course),
+            "text": "" if state.phase in TERMINAL else words.step(course, state.position),
+            "since_ms": state.entered_ms,
+            "live_ms": state.live_ms,
+        },
+        "target": float(state.weight) / 100,
+        "cooldown_until_ms": state.not_before_ms,
+        "transitions": [
+            {
+                "at_ms": one.at_ms,
+                "event": one.event.value,
+                "phase": one.after.value,
+                "weight": float(one.weight) / 100,
+                "actor": one.actor,
+                "sentence": one.sentence,
+            }
+            for one in state.history[-_RECENT:]
+        ],
+    }
+
+
+def _evidence(seen: Seen) -> Shown:
+    read = seen.read
+    if read is None or read.verdict is None:
+        return {"verdict": None, "reasons": [], "metrics": []}
+    return {
+        "verdict": findings.verdict_of(read.verdict).value,
+        "reasons": [reason.text for reason in read.verdict.reasons],
+        "metrics": [_metric(seen, read, measure) for measure in read.verdict.measures],
+    }
+
+
+def _metric(seen: Seen, read: Read, measure: Measure) -> Shown:
+    """One criterion: differences to the champion, shares where they are relative."""
+    criterion = measure.criterion
+    known = judging.evidence_of(read.judging, read.wanted).metrics.get(criterion.key)
+    found = assess(criterion, known, read.wanted.criteria, measure.harm_alpha)
+    return {
+        "role": criterion.role.value,
+        "metric": criterion.metric,
+        "slice": criterion.slice,
+        "verdict": findings.verdict_of(found).value,
+        "value": measure.estimate,
+        "low": measure.lower,
+        "high": measure.upper,
+        "bound": findings.bound(criterion),
+        "unit": findings.unit(criterion, watch.shares_of(seen.at.project.spec)).value,
+        "n": measure.n[0],
+        "n_champion": measure.n[1],
+        "challenger": measure.challenger,
+        "champion": measure.champion,
+        "method": measure.method,
+        "text": found.reasons[0].text,
+    }
