@@ -25,7 +25,7 @@ def show_status(found: dict[str, Any]) -> None:
             f"{proposal['from_version']} to {proposal['to_version']} ({proposal['asked']})"
         )
     _workers(found)
-    if found["rollout"] is not None:
+    if found.get("rollout") is not None:
         show_rollout(found["rollout"], _actual(found))
     table(
         ["RULE", "VARIANT", "#TARGET", "#ACTUAL", "#DECISIONS"],
