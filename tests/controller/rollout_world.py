@@ -239,6 +239,8 @@ class World:
         """That many decisions of fresh units, taken in at once. Rates are by variant."""
         revision = self.projects.current(NAME)
         rule = self.table.rules[0]
+        versions = {variant.name: variant.version for variant in self.table.variants}
+        chances = shares(rule.allocation)
         records = []
         for _ in range(n):
             self.made += 1
@@ -262,10 +264,10 @@ class World:
                     epoch=rule.epoch,
                     assigned=assigned,
                     served="champion" if failed else assigned,
-                    version=self.version(assigned),
+                    version=versions[assigned],
                     reason="SPLIT",
                     served_reason="FALLBACK" if failed else "SPLIT",
-                    propensity=shares(rule.allocation)[assigned],
+                    propensity=chances[assigned],
                     propensities=(),
                     probabilities=(0.1, 0.9) if denied else (0.9, 0.1),
                     predicted="fraud" if denied else "ok",

@@ -1,7 +1,10 @@
 """The rollout loop on a real store: opened, grown, judged, ended, whatever dies in between."""
 
 import pytest
-from tests.controller.rollout_world import DAY, NAME, SECOND, World
+from tests.controller.rollout_world import DAY, FILE, NAME, SECOND, World
+
+from pointsman.controller.projects import Intent
+from pointsman.controller.switches import Switches
 
 
 @pytest.fixture
@@ -45,10 +48,8 @@ def test_a_moved_alias_opens_a_rollout_and_is_no_proposal(world):
 
 def test_a_good_challenger_grows_step_by_step_and_becomes_the_champion(world):
     """With the alias and the verdict written back, and every step in the history."""
-    started(world)
-    world.grow(minutes=25, n=900)
+    promoted(world)
 
-    assert world.phase == "succeeded", world.sentences()
     assert (world.version("champion"), world.share()) == ("2", 0.0)
     (source, alias, tags) = world.registry.written[0]
     assert (source, alias) == ("models://main/loan/2", "champion")
@@ -122,3 +123,228 @@ def test_days_without_a_controller_grow_one_step(world):
 
     assert world.share() == 0.5
     assert [s for s in world.sentences() if "goes from" in s][-1].count("to 50 %") == 1
+
+
+def promoted(world):
+    """Version 2 is the champion."""
+    started(world)
+    grown(world)
+
+
+def grown(world):
+    """Has traffic until it has succeeded."""
+    for _ in range(60):
+        world.serve()
+        world.pass_time(20 * SECOND)
+        world.traffic(600)
+        world.tick()
+        if world.phase == "succeeded":
+            return
+    raise AssertionError(world.sentences())
+
+
+def test_undo_after_a_success_brings_the_old_champion_and_the_alias_back(world):
+    """Without the registry having to answer for the table."""
+    promoted(world)
+    world.registry.down = True
+
+    answer = world.ask("undo", reason="worse after all")
+
+    assert answer.accepted
+    assert "champion goes back to version 1" in answer.sentence
+    assert (world.version("champion"), world.phase) == ("1", "rolled_back")
+    assert world.left() == ["SetAlias"]
+    world.registry.down = False
+    world.pass_time(10 * SECOND)
+    world.tick()
+    assert world.registry.aliases["champion"] == "1"
+
+
+def test_a_registry_that_is_down_delays_the_alias_and_nothing_else(world):
+    """The champion is served, people are told, and the alias moves when it can."""
+    started(world)
+    world.registry.down = True
+    grown(world)
+
+    assert (world.phase, world.version("champion")) == ("succeeded", "2")
+    assert world.left() == ["SetAlias"]
+    assert "succeeded" in world.told.sentences[-1]
+
+    world.registry.down = False
+    world.pass_time(10 * 60 * SECOND)
+    world.tick()
+    assert (world.left(), world.registry.aliases["champion"]) == ([], "2")
+
+
+def test_a_registry_that_is_down_does_not_keep_a_rollback_waiting(world):
+    """Rolling back asks nobody."""
+    started(world)
+    world.registry.down = True
+
+    answer = world.ask("abort", reason="a hunch")
+
+    assert answer.accepted
+    assert answer.sentence == "loan: aborted at 10 % by ada (a hunch)"
+    assert (world.phase, world.share()) == ("rolled_back", 0.0)
+
+
+def test_a_version_that_cannot_be_served_is_no_candidate(world):
+    """It is refused with the reason, and nothing is opened."""
+    world.registry.refused.add("2")
+    world.point("challenger", "2")
+
+    assert world.tick().state is None
+    (refused,) = world.aliases.proposals(NAME)
+    assert (refused.state, refused.note) == ("refused", "its golden rows differ")
+
+
+def test_an_alias_that_moves_in_mid_ramp_starts_again_from_nothing(world):
+    """The version before loses its traffic, and the new one begins with the first step."""
+    started(world)
+    world.point("challenger", "3")
+
+    world.tick()
+
+    assert world.state.attempt == 2
+    assert world.share() == 0.0
+    world.serve()
+    world.tick()
+    world.tick()
+    assert (world.share(), world.version("challenger")) == (0.1, "3")
+
+
+def test_an_alias_that_moves_back_withdraws_the_version(world):
+    """Traffic goes back with it."""
+    started(world)
+    world.point("challenger", "1")
+
+    world.tick()
+
+    assert (world.phase, world.share()) == ("rolled_back", 0.0)
+    assert "withdrawn" in world.sentences()[-1]
+
+
+def test_applying_another_file_keeps_the_weights_of_a_rollout(world):
+    """The same content changes nothing; other content changes what it says, and no weight."""
+    started(world)
+    assert not world.apply(FILE).changed
+
+    assert world.apply(FILE.replace("age: long", "age: double")).changed
+
+    world.tick()
+    assert (world.share(), world.phase) == (0.1, "running")
+
+
+def test_a_file_gives_a_new_version_no_traffic_in_mid_ramp(world):
+    """Somebody who writes another version down has it rolled out, from nothing."""
+    started(world)
+    text = FILE.replace("models:/loan@challenger", "models:/loan/3")
+
+    world.apply(text)
+    assert (world.share(), world.version("challenger")) == (0.0, "3")
+    world.tick()
+
+    assert (world.state.attempt, world.state.opened_by) == (2, "ada")
+
+
+def test_a_kill_switch_ends_the_rollout(world):
+    """Gateways send nothing there already; the rollout follows."""
+    started(world)
+    Switches(world.ledger, world.projects).kill(NAME, "challenger", Intent("bob", "smoke"))
+
+    world.tick()
+
+    assert (world.phase, world.share()) == ("rolled_back", 0.0)
+    assert "kill switch, by bob: smoke" in world.sentences()[-1]
+
+
+def test_silence_rolls_back_at_its_deadline(world):
+    """A challenger with traffic that decides nothing says nothing for itself."""
+    started(world)
+    for _ in range(13):
+        world.pass_time(60 * SECOND)
+        world.tick()
+
+    assert world.phase == "rolled_back"
+    assert "decision data is missing for 10 min" in world.sentences()[-1]
+
+
+def test_a_table_that_gateways_refuse_fails_the_version(world):
+    """It says nothing of its quality."""
+    started(world)
+    world.serve(refused="onnxruntime says no")
+
+    world.tick()
+
+    assert (world.phase, world.share()) == ("failed", 0.0)
+    assert "gateways refuse challenger version 2: onnxruntime says no" in world.sentences()[-1]
+
+
+def test_nothing_grows_before_every_gateway_serves_it(world):
+    """The step's own time counts from then."""
+    world.serve()
+    world.point("challenger", "2")
+    world.tick()
+    world.pass_time(DAY)
+    world.traffic(1_000)
+    world.tick()
+    assert (world.share(), world.state.live_ms) == (0.1, None)
+
+    world.serve()
+    world.tick()
+
+    assert world.state.live_ms == world.clock.ms
+
+
+def test_weights_that_somebody_published_past_the_rollout_are_put_right(world):
+    """An undo of a revision brings back its file and no weights."""
+    started(world)
+    world.projects.undo(NAME, 1, Intent("ada"))
+    assert (world.share(), world.version("challenger")) == (0.0, "1")
+
+    world.tick()
+    world.tick()
+
+    assert (world.share(), world.version("challenger")) == (0.1, "2")
+
+
+def test_commands_are_answered_once_and_refusals_say_why(world):
+    """In the order they were given."""
+    assert world.ask("pause").sentence == "loan: pause refused: no rollout yet"
+    started(world)
+
+    assert world.ask("pause", reason="lunch").sentence == "loan: paused at 10 % by ada (lunch)"
+    refused = world.ask("approve")
+    assert not refused.accepted
+    assert refused.sentence == "loan: approve refused: nothing waits for an approval now"
+    assert world.ask("resume").accepted
+    assert world.state.last_command == 4
+
+
+def test_a_step_that_waits_for_somebody_is_let_on_by_that_somebody_alone(world):
+    """Not by whoever asked for the version, and not without the role."""
+    step = "- analysis: {hold: 1m, minDecisions: 20}\n"
+    approval = step + "      - approval: {by: approver}\n"
+    world.apply(FILE.replace(step, approval, 1))
+    started(world)
+    world.grow(minutes=3)
+    assert world.share() == 0.1
+
+    assert not world.ask("approve", roles=("operator",)).accepted
+    assert world.ask("approve", actor="eve", roles=("approver",)).accepted
+
+    assert world.share() == 0.5
+
+
+def test_a_promoted_version_brings_its_threshold_along(world):
+    """It is served as it was judged, until the file says something else about the champion."""
+    own = 'challenger: {model: "models:/loan@challenger", decision: {threshold: 0.4}}'
+    text = FILE.replace('challenger: {model: "models:/loan@challenger"}', own)
+    world.apply(text)
+    promoted(world)
+
+    champion = next(v for v in world.table.variants if v.name == "champion")
+    assert champion.threshold == 0.4
+    assert world.tick().state.phase.value == "succeeded"
+    world.apply(text.replace("age: long", "age: double"))
+    assert next(v for v in world.table.variants if v.name == "champion").threshold == 0.4

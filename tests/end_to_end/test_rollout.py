@@ -27,7 +27,7 @@ spec:
   unit: person_id
   context: {{person_id: string}}
   features: {{from: "models:/{model}@champion"}}
-  decision: {{deny: [">50K"]}}
+  decision: {{threshold: 0.5, deny: [">50K"]}}
   variants:
     champion: {{model: "models:/{model}@champion"}}
     challenger: {{model: "{challenger}", decision: {{threshold: {threshold}}}}}
@@ -92,14 +92,11 @@ def test_a_harmful_challenger_is_rolled_back_at_its_first_step(
     register(registry, "harming")
     challenger = "models:/harming/2"
 
-    with traffic(serving, "income"):
-        serving.apply(
-            PROJECT.format(name="harms", model="harming", challenger=challenger, threshold=0.01)
-        )
-        with traffic(serving, "harms"):
-            serving.wait(lambda: rollout(serving, "harms")["phase"] == "rolled_back", 120)
-        with traffic(serving, "harms") as afterwards:
-            serving.wait(lambda: sum(afterwards.values()) > 400, 60)
+    serving.apply(
+        PROJECT.format(name="harms", model="harming", challenger=challenger, threshold=0.01)
+    )
+    with traffic(serving, "harms"):
+        serving.wait(lambda: rollout(serving, "harms")["phase"] == "rolled_back", 120)
 
     found = rollout(serving, "harms")
     assert max(step["weight"] for step in found["transitions"]) == 0.2
