@@ -126,6 +126,28 @@ def test_a_run_path_cannot_leave_the_run(registry: MlflowRegistry, registered: R
     assert raised.value.kind is Kind.FORBIDDEN
 
 
+def test_an_alias_and_tags_are_written_back(
+    registry: MlflowRegistry, registered: Registered
+) -> None:
+    """Twice is as good as once, and only a registered version can have an alias."""
+    source = f"models:/{registered.name}/2"
+    for _ in range(2):
+        registry.write_back(
+            source, "proved", {"pointsman.verdict": "succeeded", "long": "x" * 9000}
+        )
+
+    found = registered.client.get_model_version_by_alias(registered.name, "proved")
+    assert found.version == 2
+    assert found.tags["pointsman.verdict"] == "succeeded"
+    assert len(found.tags["long"]) == 4000
+    with pytest.raises(PointsmanError) as refused:
+        registry.write_back(f"models:/{registered.model_id}", "proved", {})
+    assert refused.value.kind is Kind.INVALID
+    with pytest.raises(PointsmanError) as missing:
+        registry.write_back("models:/nobody/1", "proved", {})
+    assert missing.value.kind is Kind.NOT_FOUND
+
+
 def test_polling_sees_alias_moves_and_new_versions(
     registry: MlflowRegistry, registered: Registered
 ) -> None:

@@ -80,6 +80,10 @@ def _arms(draft: Draft, rollout: later.Rollout) -> Iterator[Problem]:
         if "variants" not in draft.broken and name not in draft.variants:
             hint = did_you_mean(name, draft.variants)
             yield (*_ROLLOUT, key), f"there is no variant named '{name}'", hint
+        found = draft.variants.get(name)
+        if found is not None and found.constant is not None:
+            message = f"'{name}' is a constant, and only versions of models are rolled out"
+            yield (*_ROLLOUT, key), message, "name a variant with a model"
     if rollout.variant == rollout.against:
         message = f"'{rollout.variant}' cannot grow against itself"
         yield (*_ROLLOUT, "against"), message, "name the variant it is to replace"
@@ -163,7 +167,7 @@ def _unseen(path: Path, rollout: later.Rollout) -> Iterator[Problem]:
 def _criteria(draft: Draft, rollout: later.Rollout) -> Iterator[Problem]:
     if not rollout.guardrails:
         message = "without a guardrail nothing could stop it, and nothing could show it to be safe"
-        hint = "for example `guardrails: [{metric: errors, relative: 0.1}]`"
+        hint = "for example `guardrails: [{metric: errors, absolute: 0.01}]`"
         yield (*_ROLLOUT, "guardrails"), message, hint
     for key, bounds in _bounds(rollout):
         twice = Counter(bound.metric for bound in bounds)
