@@ -150,7 +150,8 @@ class World:
         """Another controller on the same store, as after a restart, or beside the first one."""
         projects = self._projects()
         watch = Watch(self.ledger, projects, RollCall(self.reports), self._caught_up)
-        return Rollouts(self.ledger, watch, Deeds(self.ledger, projects, self.registry, self.told))
+        self.deeds = Deeds(self.ledger, projects, self.registry, self.told)
+        return Rollouts(self.ledger, watch, self.deeds)
 
     def _caught_up(self):
         return self.clock.ms if self.caught_up_ms is None else self.caught_up_ms
@@ -233,7 +234,9 @@ class World:
         self.clock.ms += milliseconds
 
     def tick(self):
-        return self.rollouts.tick(NAME)
+        plan = self.rollouts.tick(NAME)
+        self.deeds.others()
+        return plan
 
     def traffic(self, n, *, deny=None, errors=None, label=None):
         """That many decisions of fresh units, taken in at once. Rates are by variant."""
@@ -295,7 +298,9 @@ class World:
 
     def ask(self, verb, actor="ada", **changes):
         command = Command(0, Verb(verb), actor, **changes)
-        return self.rollouts.ask(NAME, command)
+        answer = self.rollouts.ask(NAME, command)
+        self.deeds.others()
+        return answer
 
     def grow(self, minutes=3, n=400, **rates):
         """Serves, and lets traffic pass for some minutes, a tick every ten seconds."""

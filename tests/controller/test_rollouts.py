@@ -105,8 +105,9 @@ def test_what_was_committed_is_done_though_the_controller_died_before(world):
     assert "Publish" in world.left()
 
     world.controller().tick(NAME)
-
     assert world.share() == 0.1
+    world.deeds.others()
+
     assert world.left() == []
 
 

@@ -137,7 +137,7 @@ def test_an_alias_and_tags_are_written_back(
         )
 
     found = registered.client.get_model_version_by_alias(registered.name, "proved")
-    assert found.version == 2
+    assert str(found.version) == "2"
     assert found.tags["pointsman.verdict"] == "succeeded"
     assert len(found.tags["long"]) == 4000
     with pytest.raises(PointsmanError) as refused:

@@ -53,10 +53,19 @@ class Deeds:
         """Publishes what is to be published. Whether nothing is left of it."""
         return self._each(name, Publish, self._publish)
 
-    def others(self, name: str) -> bool:
-        """Moves aliases and tells people. Whether nothing is left."""
-        moved = self._each(name, SetAlias, self._set_alias)
-        return self._each(name, Notify, self._notify) and moved
+    def others(self) -> bool:
+        """Moves aliases and tells people, for one caller at a time: a registry that does not answer
+        takes its time. False: what is left waits for its next try."""
+        with self._ledger.reading() as connection:
+            names = outbox.projects(connection)
+        for name in names:
+            with self._ledger.reading() as connection:
+                left = outbox.left(connection, name)
+            # People hear of what happened, whatever became of it; an alias follows its table.
+            self._each(name, Notify, self._notify)
+            if not any(isinstance(entry.task, Publish) for entry in left):
+                self._each(name, SetAlias, self._set_alias)
+        return False
 
     def publish(self, place: Place, state: State | None, weights: Weights) -> None:
         """Makes the table what the rollout wants, where somebody published past it."""

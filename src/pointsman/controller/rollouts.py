@@ -150,10 +150,9 @@ class Rollouts:
         return found.phase in {Phase.RUNNING, Phase.PAUSED, Phase.PROMOTING}
 
     def _act(self, name: str, seen: Seen, plan: Plan) -> None:
-        """Tables first: they are what protects. Then what may take its time."""
+        """Publishes, which asks nobody. What may take its time (aliases, people) is done apart."""
         if self._deeds.tables(name) and not plan.changed:
             self._restore(seen, plan)
-        self._deeds.others(name)
 
     def _restore(self, seen: Seen, plan: Plan) -> None:
         """Publishes the rollout's weights again where somebody published past it."""

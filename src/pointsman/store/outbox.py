@@ -70,6 +70,12 @@ def due(connection: Connection, project: str, now_ms: int) -> list[Entry]:
     return found
 
 
+def projects(connection: Connection) -> list[str]:
+    """Every project with something left to do."""
+    found = select(outbox.c.project).where(outbox.c.done_ms.is_(None)).distinct()
+    return [str(row.project) for row in connection.execute(found)]
+
+
 def left(connection: Connection, project: str) -> list[Entry]:
     """Everything that is not done yet, in order."""
     rows = connection.execute(

@@ -108,7 +108,8 @@ def _graph(
     watching = Loop("registries", lambda: _look(arrivals, aliases), wanted.poll_s)
     following = Loop("following", aliases.follow, FOLLOW_S)
     growing = Loop("rollouts", rollouts.turn, ROLLOUT_S)
-    loops = [ingesting, watching, following, growing, keeping]
+    telling = Loop("outbox", deeds.others, ROLLOUT_S)
+    loops = [ingesting, watching, following, growing, telling, keeping]
     when_full(engine, lambda: _make_room(keeper, keeping))
     views = RolloutViews(ledger, watch, rollouts, clock.now_ms)
     verbs = RolloutRoutes(rollouts, views, workers, feed)
