@@ -12,13 +12,23 @@ from control_process import ControlProcess, project
 
 VERBS = """
     init lint plan apply get list status history diff undo explain kill unkill doctor version
-    serve gateway controller key token proposals verify
+    serve gateway controller key token proposals verify promote pause resume abort retry approve
 """
 
 
 def written(path: Path, *documents: dict[str, Any]) -> str:
     path.write_text("---\n".join(yaml.safe_dump(document) for document in documents))
     return str(path)
+
+
+def test_verbs_of_a_rollout_need_one(run: Any, tmp_path: Path) -> None:
+    """They say what is missing, and end with 1."""
+    run("apply", "-f", written(tmp_path / "p.yaml", project("plain")), "--yes")
+
+    for verb in ("promote", "pause", "resume", "abort", "retry", "approve"):
+        told = run(verb, "plain", "--reason", "now")
+        assert told.code == 1
+        assert "default/plain declares no rollout" in told.err
 
 
 def test_from_file_to_served_and_back(run: Any, tmp_path: Path) -> None:

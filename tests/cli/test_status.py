@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from control_process import ControlProcess, project, running
+from pointsman.cli.rollout_view import show_rollout
 from pointsman.cli.status_view import show_status
 
 CLEAR = "\x1b[2J"
@@ -182,3 +183,42 @@ def _read(terminal: int, enough: Any, limit_s: float = 30.0) -> str:
         if select.select([terminal], [], [], 0.2)[0]:
             text += os.read(terminal, 65_536).decode(errors="replace")
     return text
+
+
+def test_a_rollout_is_readable_at_3_in_the_morning(capsys: Any) -> None:
+    """Where it is, what it waits for, and each criterion on a line of its own."""
+    metric = {
+        "role": "guardrail",
+        "metric": "deny_rate",
+        "slice": "country=DE",
+        "verdict": "inconclusive",
+        "value": 0.031,
+        "low": -0.002,
+        "high": None,
+        "bound": 0.01,
+        "unit": "points",
+        "n": 4120,
+    }
+    found = {
+        "variant": "challenger",
+        "version": "13",
+        "phase": "running",
+        "step": {"text": "step 2 of 5 (analysis)"},
+        "target": 0.05,
+        "waits_for": ["time (20 min left)"],
+        "sentence": "loan: running",
+        "pending": [{"what": "set_alias", "tries": 3, "error": "the registry does not answer"}],
+        "metrics": [metric],
+    }
+
+    show_rollout(found, 0.0512)
+
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].strip() == "rollout of challenger version 13: running"
+    assert "step 2 of 5 (analysis); weight 5" in told[1]
+    assert told[2].strip() == "waits for time (20 min left)"
+    assert told[3].strip() == "not done yet (set_alias): the registry does not answer"
+    row = next(line for line in told if "country=DE" in line)
+    assert "+3.1 points" in row
+    assert "[-0.2, inf]" in row
+    assert all(len(line) <= 100 for line in told)

@@ -4,7 +4,9 @@ import pytest
 from tests.controller.rollout_world import DAY, FILE, NAME, SECOND, World
 
 from pointsman.controller.projects import Intent
+from pointsman.controller.rollout_view import RolloutViews
 from pointsman.controller.switches import Switches
+from pointsman.store import audit
 
 
 @pytest.fixture
@@ -349,3 +351,65 @@ def test_a_promoted_version_brings_its_threshold_along(world):
     assert world.tick().state.phase.value == "succeeded"
     world.apply(text.replace("age: long", "age: double"))
     assert next(v for v in world.table.variants if v.name == "champion").threshold == 0.4
+
+
+def test_status_says_where_a_rollout_is_and_what_the_evidence_says(world):
+    """Phase, step, weight, what it waits for, and one line a criterion."""
+    views = RolloutViews(world.ledger, world.rollouts._watch, world.rollouts, world.clock.now_ms)
+    assert views.of(NAME)["phase"] == "none"
+    started(world)
+    world.traffic(300)
+    world.tick()
+    world.registry.down = True
+
+    shown = views.of(NAME)
+
+    assert (shown["phase"], shown["version"], shown["champion"]) == ("running", "2", "1")
+    assert (shown["step"]["number"], shown["step"]["of"], shown["target"]) == (2, 4, 0.1)
+    assert shown["step"]["text"] == "step 2 of 4 (analysis)"
+    assert shown["waits_for"][0].startswith("time (")
+    assert shown["verdict"] == "inconclusive"
+    denied, errors = shown["metrics"]
+    assert (denied["metric"], denied["role"], denied["unit"]) == ("denied", "guardrail", "points")
+    assert denied["low"] < denied["value"] < denied["high"]
+    assert denied["n"] + denied["n_champion"] == 300
+    assert errors["bound"] == 0.1
+    assert shown["transitions"][-1]["sentence"] == world.sentences()[-1]
+
+
+def test_looking_changes_nothing(world):
+    """However often somebody asks for the status in the middle of it."""
+    views = RolloutViews(world.ledger, world.rollouts._watch, world.rollouts, world.clock.now_ms)
+    started(world)
+    world.traffic(300)
+    before, number = world.sentences(), world.state.number
+
+    for _ in range(3):
+        views.of(NAME)
+
+    assert (world.sentences(), world.state.number) == (before, number)
+
+
+def test_undo_is_about_the_rollout_while_it_has_traffic_or_has_just_succeeded(world):
+    """Otherwise it is about the revision, as everywhere."""
+    assert not world.rollouts.takes_undo(NAME)
+    started(world)
+    assert world.rollouts.takes_undo(NAME)
+    grown(world)
+    assert world.rollouts.takes_undo(NAME)
+
+    world.apply(FILE.replace("age: long", "age: double"))
+    assert not world.rollouts.takes_undo(NAME)
+
+
+def test_what_an_operator_did_is_in_the_audit_log_with_who_and_why(world):
+    """Chained like everything else, with the transition as its payload."""
+    started(world)
+    world.ask("abort", actor="bob (token t1)", reason="complaints")
+
+    with world.ledger.reading() as connection:
+        newest = next(e for e in audit.entries(connection, target=NAME) if "abort" in e.action)
+        report = audit.verify(connection)
+    assert (newest.action, newest.actor) == ("rollout.aborted", "bob (token t1)")
+    assert newest.payload["weight_before"] == "10"
+    assert report.ok

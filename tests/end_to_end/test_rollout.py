@@ -64,6 +64,8 @@ def test_a_good_challenger_is_promoted_and_the_registry_is_told(
         PROJECT.format(name="grows", model="growing", challenger=challenger, threshold=0.5)
     )
     assert rollout(serving, "grows")["phase"] == "none"
+    refused = serving.cli("pause", "grows")
+    assert (refused.returncode, "no rollout yet" in refused.stderr) == (1, True)
 
     with traffic(serving, "grows") as answered:
         point(registry, "growing", "challenger", "2")
@@ -82,6 +84,13 @@ def test_a_good_challenger_is_promoted_and_the_registry_is_told(
     assert tags["pointsman.verdict"] == "succeeded"
     assert "denied" in tags["pointsman.metrics"]
     assert "20 %" in tags["pointsman.traffic"]
+
+    undone = serving.cli("undo", "grows", "--reason", "people complain")
+    assert undone.returncode == 0, undone.stderr
+    assert "champion goes back to version 1" in undone.stdout
+    assert "serving on 2/2 workers" in undone.stdout
+    assert set(asked(serving, "grows", 50)) == {"champion"}
+    serving.wait(lambda: version(registry, "growing", "champion")["version"] == "1", 30)
 
 
 def test_a_harmful_challenger_is_rolled_back_at_its_first_step(

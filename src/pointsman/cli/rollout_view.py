@@ -1,8 +1,10 @@
 """A rollout in `pointsman status`, as people see it."""
 
-from typing import Any
+from typing import Any, Final
 
 from pointsman.cli.output import percent, say, table
+
+_UNITS: Final = {"points": " points", "percent": " %", "plain": ""}
 
 
 def show_rollout(found: dict[str, Any], actual: float | None) -> None:
@@ -24,30 +26,32 @@ def show_rollout(found: dict[str, Any], actual: float | None) -> None:
             say(f"    not done yet ({left['what']}): {left['error']}")
     if found["metrics"]:
         table(
-            ["CRITERION", "VERDICT", "#DIFFERENCE", "INTERVAL", "#BOUND", "#N", "ROLE"],
+            ["CRITERION", "VERDICT", "#DIFFERENCE", "INTERVAL", "#BOUND", "#N"],
             [_row(metric) for metric in found["metrics"]],
         )
 
 
 def _row(metric: dict[str, Any]) -> tuple[str, ...]:
-    name = f"{metric['metric']} {metric['slice']}".strip()
+    """A guardrail, unless it is said to be something else."""
+    other = "" if metric["role"] == "guardrail" else f"({metric['role']})"
     unit = metric["unit"]
-    low, high = number(metric["low"], unit), number(metric["high"], unit)
+    value, bound = metric["value"], metric["bound"]
+    low, high = metric["low"], metric["high"]
+    interval = ""
+    if low is not None or high is not None:
+        interval = f"[{number(low, unit) or '-inf'}, {number(high, unit) or 'inf'}]"
     return (
-        name,
+        " ".join(part for part in (metric["metric"], metric["slice"], other) if part),
         metric["verdict"],
-        number(metric["value"], unit) or "-",
-        f"[{low or '-inf'}, {high or 'inf'}]" if low or high else "",
-        number(metric["bound"], unit),
+        "-" if value is None else f"{number(value, unit)}{_UNITS[unit]}",
+        interval,
+        number(bound, unit),
         f"{metric['n']:,}",
-        metric["role"],
     )
 
 
 def number(value: float | None, unit: str) -> str:
-    """`+3.1 points`, `+10.0 %`, `-0.012`; empty for None."""
+    """`+3.1` for points and percent, `-0.012` for anything else; empty for None."""
     if value is None:
         return ""
-    if unit == "plain":
-        return f"{value:+.4g}"
-    return f"{value * 100:+.1f} {'%' if unit == 'percent' else 'points'}"
+    return f"{value:+.4g}" if unit == "plain" else f"{value * 100:+.1f}"
