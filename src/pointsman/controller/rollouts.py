@@ -6,6 +6,7 @@ whole tick is thrown away and made again.
 """
 
 import threading
+import time
 from collections import defaultdict
 from typing import Final
 
@@ -31,6 +32,9 @@ from pointsman.store.rollouts import Overtaken
 
 _log = structlog.get_logger(__name__)
 _TRIES: Final = 5
+_REST: Final = 9.0
+"""After a tick a project rests for so many times as long as it took, so that one whose every slice
+is judged keeps no processor busy."""
 
 
 class Rollouts:
@@ -41,14 +45,20 @@ class Rollouts:
         self._watch = watch
         self._deeds = deeds
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._rested_at: defaultdict[str, float] = defaultdict(float)
 
     def turn(self) -> bool:
         """One tick of each project. False: what is left waits for time or for somebody."""
         for name in self._watch.names():
+            started = time.monotonic()
+            if started < self._rested_at[name]:
+                continue
             try:
                 self.tick(name)
             except Exception as error:  # noqa: BLE001 - one project must not stop the others
                 _log.warning("no tick", project=name, error=f"{type(error).__name__}: {error}")
+            ended = time.monotonic()
+            self._rested_at[name] = ended + _REST * (ended - started)
         return False
 
     def tick(self, name: str) -> Plan | None:

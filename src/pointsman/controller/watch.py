@@ -99,6 +99,7 @@ class Watch:
         self._projects = projects
         self._workers = workers
         self._caught_up_ms = caught_up_ms
+        self._last: dict[str, Read] = {}
 
     def names(self) -> list[str]:
         """Every project that declares a rollout."""
@@ -127,7 +128,8 @@ class Watch:
             read = None
             if before is not None and before.phase in _JUDGED:
                 reader = Reader(connection, self._projects.revision, self._projects.table, at)
-                read = reader.read(before, now_ms, caught_up_ms)
+                read = reader.read(before, now_ms, caught_up_ms, self._last.get(name))
+                self._last[name] = read
             observation = _observed(connection, at, read, now_ms)
             since_ms = before.published_ms - _BEFORE_MS if before is not None else now_ms
             stopped = [*_local(local, at), *_stopped(connection, at, since_ms)]
@@ -163,8 +165,14 @@ class Reader:
         self._at = at
         self._arms = Arms(at.terms.variant, at.terms.against)
 
-    def read(self, rollout: State, now_ms: int, caught_up_ms: int) -> Read:
-        """With everything that has come in since. caught_up_ms: how far that is complete"""
+    def read(
+        self, rollout: State, now_ms: int, caught_up_ms: int, last: Read | None = None
+    ) -> Read:
+        """With everything that has come in since.
+
+        caught_up_ms: how far that is complete
+        last: an earlier answer, whose verdict still stands where nothing has come in
+        """
         number, stored = rollouts.judging(self._connection, self._at.revision.project)
         before = judging.decode(stored) if stored else None
         known = before
@@ -175,7 +183,9 @@ class Reader:
         known, wanted = self._increments(known, now_ms, caught_up_ms)
         known = self._matured(known, wanted, caught_up_ms)
         verdict = None
-        if known.stretches:
+        if last is not None and last.judging == known and last.wanted.criteria == wanted.criteria:
+            verdict = last.verdict
+        elif known.stretches:
             verdict = judge(judging.evidence_of(known, wanted), wanted.criteria)
         return Read(number, known, known != before, verdict, wanted)
 
