@@ -43,6 +43,14 @@ Webhooks = Annotated[
         "--webhook-secret", help="NAME=REFERENCE to what the registry signs with; repeatable."
     ),
 ]
+Notify = Annotated[
+    str | None,
+    typer.Option("--notify", help="Address of a webhook that is told what happens by itself."),
+]
+NotifySecret = Annotated[
+    str | None,
+    typer.Option("--notify-secret", help="REFERENCE to what its deliveries are signed with."),
+]
 Roots = Annotated[
     list[Path] | None,
     typer.Option("--allow-local", help="Directory models may be named by path in; repeatable."),
@@ -74,6 +82,8 @@ def serve(
     registry_token: Tokens = None,
     registry_login: Logins = None,
     webhook_secret: Webhooks = None,
+    notify: Notify = None,
+    notify_secret: NotifySecret = None,
     allow_local: Roots = None,
     admin_host_name: HostNames = None,
     insecure: Insecure = False,
@@ -95,6 +105,8 @@ def serve(
             registry_tokens=registry_token,
             registry_logins=registry_login,
             webhook_secrets=webhook_secret,
+            notify=notify,
+            notify_secret=notify_secret,
             local_roots=allow_local,
             admin_host_names=_plain(admin_host_name),
             insecure=insecure or None,
@@ -150,6 +162,8 @@ def controller(
     registry_token: Tokens = None,
     registry_login: Logins = None,
     webhook_secret: Webhooks = None,
+    notify: Notify = None,
+    notify_secret: NotifySecret = None,
     allow_local: Roots = None,
     admin_host_name: HostNames = None,
     insecure: Insecure = False,
@@ -168,6 +182,8 @@ def controller(
             "registry_tokens": registry_token,
             "registry_logins": registry_login,
             "webhook_secrets": webhook_secret,
+            "notify": notify,
+            "notify_secret": notify_secret,
             "local_roots": allow_local,
             "admin_host_names": _plain(admin_host_name),
             "insecure": insecure or None,

@@ -16,7 +16,7 @@ from pointsman.controller.aliases import Aliases
 from pointsman.controller.arrivals import Arrivals
 from pointsman.controller.candidate import Workshop
 from pointsman.controller.catalog import Catalog, retentions
-from pointsman.controller.deeds import Deeds, LogNotifier
+from pointsman.controller.deeds import Deeds
 from pointsman.controller.explanation import Explanations
 from pointsman.controller.feed import Feed
 from pointsman.controller.gateway_routes import GatewayRoutes
@@ -101,7 +101,7 @@ def _graph(
     segments = SegmentRetention(wanted.journal_keep, wanted.journal_max)
     keeper = Housekeeping(wanted.data, engine, lambda: retentions(ledger), segments)
     watch = Watch(ledger, projects, workers, lambda: intake.caught_up_ms)
-    deeds = Deeds(ledger, projects, known, LogNotifier())
+    deeds = Deeds(ledger, projects, known, sources.notifier(wanted, clock))
     rollouts = Rollouts(ledger, watch, deeds)
     ingesting = Loop("ingest", intake.turn, INGEST_S)
     keeping = Loop("housekeeping", lambda: keeper.sweep().more, KEEP_S)

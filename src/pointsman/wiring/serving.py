@@ -306,6 +306,8 @@ def _environment(wanted: Settings) -> dict[str, str]:
         "REGISTRY_TOKENS": _joined(wanted.registry_tokens),
         "REGISTRY_LOGINS": _joined(wanted.registry_logins),
         "WEBHOOK_SECRETS": _joined(wanted.webhook_secrets),
+        "NOTIFY": wanted.notify,
+        "NOTIFY_SECRET": wanted.notify_secret,
         "TRUSTED": ",".join(sorted(wanted.trusted)),
         "LOCAL_ROOTS": ",".join(str(root) for root in wanted.local_roots),
         "ADMIN_HOST_NAMES": ",".join(sorted(wanted.admin_host_names)),

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     local_roots: directories below which a model may be named by its path
     insecure: serve beyond loopback without keys and without TLS
     admin_host_names: names besides loopback that the admin API may be addressed by
+    notify: address of a webhook that is told what happens by itself, or a reference to it, since
+        some hold a secret; notify_secret: a reference to what its deliveries are signed with
     poll_s: how often the registry is asked. 2 s, so that a move is noticed within 5 s
     journal_keep, journal_max: how long segments that are taken in stay, in ms, and of how many
         bytes; prepare_timeout_s, prepare_memory, prepare_model: what a model may take to prepare,
@@ -53,6 +55,8 @@ class Settings(BaseSettings):
     admin_host_names: Annotated[frozenset[str], NoDecode] = frozenset()
     admin_url: str = ""
     gateway_token: Annotated[str, Field(repr=False)] = ""
+    notify: Annotated[str, Field(repr=False)] = ""
+    notify_secret: str = ""
     poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
     log_level: str = "info"
     journal_keep: Milliseconds = Field(default="14d", validate_default=True)
@@ -96,10 +100,23 @@ class Settings(BaseSettings):
                 raise ValueError(f"a secret of {name} is given in plain text; {secrets.HINT}")
         return value
 
+    @field_validator("notify_secret")
+    @classmethod
+    def _reference(cls, value: str) -> str:
+        if value and not secrets.is_reference(value):
+            raise ValueError(f"the secret is given in plain text; {secrets.HINT}")
+        return value
+
     @field_validator("trusted", "local_roots", "admin_host_names", mode="before")
     @classmethod
     def _list(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _signed_somewhere(self) -> Self:
+        if self.notify_secret and not self.notify:
+            raise ValueError("there is nothing to sign; say where to with --notify")
+        return self
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:
@@ -124,18 +141,33 @@ class Settings(BaseSettings):
         reference = self.webhook_secrets[registry]
         return secrets.read(reference, f"the webhook secret of registry {registry}")
 
+    def notification_url(self) -> str:
+        """Where notifications go, empty for nowhere."""
+        if secrets.is_reference(self.notify):
+            return secrets.read(self.notify, "the address for notifications")
+        return self.notify
+
+    def notification_secret(self) -> str:
+        """What notifications are signed with, empty where they are not."""
+        reference = self.notify_secret
+        return secrets.read(reference, "the secret of notifications") if reference else ""
+
     def check_secrets(self) -> None:
         """Raises PointsmanError for a secret that cannot be read."""
         for name in self.registries:
             self.authorization(name)()
         for name in self.webhook_secrets:
             self.webhook_secret(name)
+        self.notification_url()
+        self.notification_secret()
 
     @property
     def secret_variables(self) -> frozenset[str]:
         """Environment variables that hold a secret."""
         given = (self.registry_tokens, self.registry_logins, self.webhook_secrets)
         named = {secrets.variable(reference) for kind in given for reference in kind.values()}
+        own = (self.notify_secret, self.notify)
+        named |= {secrets.variable(value) for value in own if secrets.is_reference(value)}
         return frozenset(named | _TOKENS) - {""}
 
     @property

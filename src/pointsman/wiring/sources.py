@@ -1,4 +1,4 @@
-"""Where models come from, as the operator allows it: MLflow servers by name, and local paths."""
+"""What is outside, as the operator names it: MLflow, local paths, and a webhook for people."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Engine
 
 from pointsman.controller.candidate import Prepare
+from pointsman.controller.deeds import LogNotifier
 from pointsman.controller.system_routes import VerifyWebhook
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.suggestion import did_you_mean
@@ -14,7 +15,8 @@ from pointsman.domain.table import Feature, digest
 from pointsman.plugins.local import LocalRegistry
 from pointsman.plugins.mlflow import MlflowRegistry, MlflowServer
 from pointsman.plugins.mlflow_webhook import WebhookVerifier
-from pointsman.ports import Clock, ModelVersion, Registry
+from pointsman.plugins.webhook import WebhookNotifier
+from pointsman.ports import Clock, ModelVersion, Notifier, Registry
 from pointsman.runtime import preparation
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import references
@@ -49,6 +51,12 @@ def webhooks(wanted: Settings, clock: Clock) -> dict[str, VerifyWebhook]:
         name: WebhookVerifier(wanted.webhook_secret(name), clock).verify
         for name in wanted.webhook_secrets
     }
+
+
+def notifier(wanted: Settings, clock: Clock) -> Notifier:
+    """Who is told what happens. Raises PointsmanError for an address or a secret that is none."""
+    url = wanted.notification_url()
+    return WebhookNotifier(url, wanted.notification_secret, clock) if url else LogNotifier()
 
 
 class Sources:
