@@ -358,6 +358,17 @@ def read_answer(stream):
     return int(status.split()[1]), headers, body
 
 
+def until(holds, timeout_s=10.0):
+    """Waits until something holds; whether it came to. A refused connection is not yet."""
+    end = time.monotonic() + timeout_s
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            if holds():
+                return True
+        time.sleep(0.02)
+    return False
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
@@ -388,6 +399,7 @@ class Kit:
     listening = staticmethod(listening)
     request = staticmethod(request)
     read_answer = staticmethod(read_answer)
+    until = staticmethod(until)
     rule = staticmethod(rule)
     probability = staticmethod(probability)
     journal = staticmethod(journal)

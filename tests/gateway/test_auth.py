@@ -1,7 +1,9 @@
 """Who may call what: keys, permissions, tenants, and what an open gateway allows."""
 
+import contextlib
 import hashlib
 import json
+import re
 import time
 
 import pytest
@@ -26,17 +28,19 @@ FEEDBACK = ("POST", "/v1/feedback", [{"decision_id": "d", "label": "fraud"}])
 STATE = ("GET", "/v1/feedback/x", None)
 MODEL = ("GET", "/v2/models/fraud", None)
 READY = ("GET", "/v2/models/fraud/ready", None)
+METRICS = ("GET", "/metrics", None)
 CALLS = {
     "predict": PREDICT, "pinned predict": PINNED, "infer": INFER, "infer a version": VERSION,
     "decide": DECIDE, "feedback": FEEDBACK, "feedback state": STATE, "metadata": MODEL,
-    "model ready": READY,
+    "model ready": READY, "metrics": METRICS,
 }  # fmt: skip
-PUBLIC = ["/v2/health/live", "/v2/health/ready", "/v2", "/metrics"]
+PUBLIC = ["/v2/health/live", "/v2/health/ready", "/v2"]
 ALLOWED = {
     "infer": {"predict", "infer", "metadata", "model ready"},
     "decide": {"decide"},
     "feedback": {"feedback", "feedback state"},
     "pin": set(),
+    "metrics": {"metrics"},
     "infer,pin": {
         "predict", "infer", "metadata", "model ready", "pinned predict", "infer a version",
     },
@@ -57,7 +61,8 @@ def worker(shared_world):
     theirs = world.project({"champion": "fraud"}, tenant="other")
     ours = world.project({"champion": "legit"})
     everything = key("theirs", "infer,decide,feedback,pin", tenant="other")
-    world.publish([ours, theirs], 1, data_keys=(*KEYS, everything))
+    scraper = key("scraper", "metrics", tenant="*")
+    world.publish([ours, theirs], 1, data_keys=(*KEYS, everything, scraper))
     return world.worker()
 
 
@@ -111,8 +116,8 @@ def test_the_scheme_is_bearer(worker):
 
 
 @pytest.mark.parametrize("path", PUBLIC)
-def test_health_and_metrics_are_public(worker, path):
-    """Probes and scrapers have no keys."""
+def test_health_is_public(worker, path):
+    """Probes have no keys."""
     assert worker.get(path)[0] == 200
 
 
@@ -237,6 +242,36 @@ def test_an_insecure_gateway_is_addressed_by_any_name_but_not_by_pages(world):
     assert worker.post(*PREDICT[1:], {"origin": "http://pointsman:8700"})[0] == 403
 
 
+@pytest.mark.parametrize(
+    ("secret", "seen"),
+    [("metrics", {"default/fraud"}), ("scraper", {"default/fraud", "other/fraud"})],
+)
+def test_metrics_of_a_tenant_are_for_its_own_keys(worker, secret, seen):
+    """What is about no project is for every scraper; a key of all tenants is for the operator's."""
+    text = call(worker, METRICS, f"secret-{secret}")[2].decode()
+
+    assert set(re.findall(r'project="([^"]+)"', text)) == seen
+    assert "pointsman_ready{" in text
+
+
+def test_a_gateway_without_a_table_answers_nobody(world):
+    """It does not know the keys yet, so neither loopback nor anybody else may leave anything."""
+    worker = world.worker(wait=False, loopback=True)
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            if worker.get("/v2/health/live")[0] == 200:
+                break
+        time.sleep(0.05)
+
+    for name in ("feedback", "feedback state", "metrics"):
+        status, headers, content = call(worker, CALLS[name], "secret-infer")
+        assert status == 503, name
+        assert headers["retry-after"] == "1"
+        assert b"no table is loaded yet" in content
+    assert not worker.records()
+
+
 def test_every_route_declares_its_permission():
     """And a route that does not stops the start."""
     check(ROUTES)
@@ -250,4 +285,4 @@ def test_only_what_tells_nothing_is_public():
     """The list of public routes is short and deliberate."""
     public = {route.pattern for route in ROUTES if route.permission is Permission.PUBLIC}
 
-    assert public == {"/v2/health/live", "/v2/health/ready", "/v2/?", "/metrics"}
+    assert public == {"/v2/health/live", "/v2/health/ready", "/v2/?"}

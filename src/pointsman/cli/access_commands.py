@@ -24,7 +24,8 @@ def create_key(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Whose it is; for people.")],
     permission: Annotated[
-        list[str] | None, typer.Option("--permission", help="infer, decide, feedback, pin.")
+        list[str] | None,
+        typer.Option("--permission", help="infer, decide, feedback, pin, metrics"),
     ] = None,
     data: Data = "",
 ) -> None:

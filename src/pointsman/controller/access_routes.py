@@ -9,13 +9,14 @@ from sqlalchemy import Connection
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.permissions import Permission, Principal, Route, caller
 from pointsman.domain.errors import Kind, PointsmanError
-from pointsman.domain.names import DEFAULT_TENANT, is_name
+from pointsman.domain.names import DEFAULT_TENANT, EVERY_TENANT, is_name
 from pointsman.store import access, audit, secret
 from pointsman.store.access import KeyRow, Role, Token
 from pointsman.store.audit import Entry
 
 _T = TypeVar("_T")
-DATA_PERMISSIONS: Final = ("infer", "decide", "feedback", "pin")
+DATA_PERMISSIONS: Final = ("infer", "decide", "feedback", "pin", "metrics")
+_OF_EVERY_TENANT: Final = ("metrics",)
 
 
 async def _read(request: Request) -> bytes:
@@ -27,7 +28,10 @@ Body = Annotated[bytes, Depends(_read)]
 
 
 class NewKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of `POST /v1/keys`. A pin passes by the rules, so it has to be asked for."""
+    """Body of `POST /v1/keys`. A pin passes by the rules, so it has to be asked for.
+
+    tenant: `*` is for scrapers: every tenant's metrics, and nothing else
+    """
 
     name: str
     tenant: str = DEFAULT_TENANT
@@ -69,14 +73,9 @@ class AccessRoutes:
     def create_key(self, request: Request, body: Body) -> dict[str, Any]:
         wanted = _decoded(body, NewKey)
         who = caller(request)
-        _check_tenant(who, wanted.tenant)
-        unknown = sorted(set(wanted.permissions) - set(DATA_PERMISSIONS))
-        if unknown or not wanted.permissions:
-            raise PointsmanError(
-                Kind.INVALID,
-                f"permissions: {', '.join(unknown) or 'none'} not among what a data key can have",
-                hint=f"permissions are {', '.join(DATA_PERMISSIONS)}",
-            )
+        check_key(wanted.tenant, wanted.permissions)
+        if not who.may_touch("" if wanted.tenant == EVERY_TENANT else wanted.tenant):
+            raise PointsmanError(Kind.NOT_FOUND, f"no tenant {wanted.tenant!r}")
         made = secret.fresh_secret(secret.KEY_PREFIX)
         permissions = tuple(name for name in DATA_PERMISSIONS if name in wanted.permissions)
         row = KeyRow(made.id, made.digest, wanted.name, wanted.tenant, permissions, self._now())
@@ -167,6 +166,26 @@ def _require_another_admin(connection: Connection, leaving: Token) -> None:
             "this is the last admin token: revoking it would lock everybody out",
             hint="create another one first",
         )
+
+
+def check_key(tenant: str, permissions: tuple[str, ...]) -> None:
+    """Raises PointsmanError(INVALID) where there can be no such data key."""
+    unknown = sorted(set(permissions) - set(DATA_PERMISSIONS))
+    if unknown or not permissions:
+        raise PointsmanError(
+            Kind.INVALID,
+            f"permissions: {', '.join(unknown) or 'none'} not among what a data key can have",
+            hint=f"permissions are {', '.join(DATA_PERMISSIONS)}",
+        )
+    if tenant == EVERY_TENANT:
+        if permissions != _OF_EVERY_TENANT:
+            raise PointsmanError(
+                Kind.INVALID,
+                "tenant: a key of every tenant may do nothing but read metrics",
+                hint="ask for the permission `metrics` alone, or name a tenant",
+            )
+    elif not is_name(tenant):
+        raise PointsmanError(Kind.INVALID, f"tenant: not a name: {tenant[:80]!r}")
 
 
 def _check_tenant(who: Principal, tenant: str) -> None:

@@ -10,6 +10,8 @@ ATTRIBUTE_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 """Context attributes: they are CEL identifiers, read in conditions as `request.NAME`."""
 
 DEFAULT_TENANT: Final = "default"
+EVERY_TENANT: Final = "*"
+"""Tenant of a data key that may read everybody's metrics; no name, so no tenant is called so."""
 CHAMPION: Final = "champion"
 """The variant that serves when nothing else is said; every project has one by this name."""
 

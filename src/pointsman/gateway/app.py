@@ -9,6 +9,7 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
 import pointsman
 from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.names import EVERY_TENANT
 from pointsman.gateway import metrics, oip_answers
 from pointsman.gateway.auth import Permission, Principal
 from pointsman.gateway.edge import Edge
@@ -75,10 +76,12 @@ class App:
             caller = self._edge.table.gatekeeper.principal(headers)
             caller.require(match.permission)
         action = match.action
-        if action is Action.METRICS:
-            return 200, metrics.CONTENT_TYPE.encode(), metrics.exposition(self._counters)
         if caller is None:
             return _json(*self._server(action))
+        if action is Action.METRICS:
+            tenant = None if not caller.key or caller.tenant == EVERY_TENANT else caller.tenant
+            content = metrics.exposition(self._counters, tenant)
+            return 200, metrics.CONTENT_TYPE.encode(), content
         if action is Action.FEEDBACK:
             content = await self._body(headers, receive)
             return 202, JSON, await self._feedback.take(caller, content)

@@ -21,6 +21,7 @@ class Permission(StrEnum):
     DECIDE = "decide"
     FEEDBACK = "feedback"
     PIN = "pin"
+    METRICS = "metrics"
 
 
 class Principal:
@@ -48,6 +49,18 @@ _ALL: Final = frozenset(p.value for p in Permission if p is not Permission.PUBLI
 _OPEN_LOCAL: Final = Principal(DEFAULT_TENANT, _ALL)
 _OPEN_REMOTE: Final = Principal(DEFAULT_TENANT, _ALL - {Permission.PIN.value})
 """A pin passes by the rules, so without keys it is for callers on this machine only."""
+
+
+class Shut:
+    """Who may call a gateway that has no table yet: nobody, since it does not know any key."""
+
+    def principal(self, _headers: Mapping[bytes, bytes]) -> Principal:
+        """Raises PointsmanError(UNAVAILABLE)."""
+        raise PointsmanError(
+            Kind.UNAVAILABLE,
+            "no table is loaded yet",
+            hint="send again after the time in retry-after; `pointsman doctor` says why",
+        )
 
 
 class Gatekeeper:

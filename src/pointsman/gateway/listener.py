@@ -92,7 +92,7 @@ class Listener:
         self._loads.leave()
 
     async def wait_closed(self) -> None:
-        """For connections that were accepted just before."""
+        """For connections that were accepted just before; uvicorn's shutdown waits for it."""
         if self._tasks:
             await asyncio.wait(self._tasks)
 

@@ -167,6 +167,16 @@ def _label_names(samples: dict[Labels, int] | dict[Labels, dict[str, int]]) -> l
     return [name for name, _ in first]
 
 
-def exposition(directory: Path) -> bytes:
-    """`/metrics` for all slots of a counters directory, those of dead workers included."""
-    return bytes(generate_latest(_Merged(merged(directory))))
+def exposition(directory: Path, tenant: str | None = None) -> bytes:
+    """`/metrics` for all slots of a counters directory, those of dead workers included.
+
+    tenant: only this one's projects, beside what is about no project; None = of all
+    """
+    values = merged(directory)
+    if tenant is not None:
+        values = {key: value for key, value in values.items() if _seen_by(tenant, key[1])}
+    return bytes(generate_latest(_Merged(values)))
+
+
+def _seen_by(tenant: str, labels: Labels) -> bool:
+    return all(v.startswith(f"{tenant}/") for name, v in labels if name == "project")

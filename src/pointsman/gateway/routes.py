@@ -58,7 +58,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", f"{_MODEL}{_VERSION}/?", Action.MODEL_METADATA, Permission.INFER),
     Route("POST", "/v1/feedback", Action.FEEDBACK, Permission.FEEDBACK),
     Route("GET", "/v1/feedback/(?P<id>.+)", Action.FEEDBACK_STATE, Permission.FEEDBACK),
-    Route("GET", "/metrics", Action.METRICS, Permission.PUBLIC),
+    Route("GET", "/metrics", Action.METRICS, Permission.METRICS),
 )
 
 

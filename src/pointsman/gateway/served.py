@@ -11,7 +11,7 @@ from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
 from pointsman.domain.table import ProjectTable, Runtime, Variant
 from pointsman.gateway.answers import JSON_LINE
-from pointsman.gateway.auth import Gatekeeper, Permission
+from pointsman.gateway.auth import Gatekeeper, Permission, Shut
 from pointsman.gateway.counters import Counters
 from pointsman.gateway.metrics import MemberCounters, ProjectCounters
 from pointsman.gateway.routes import Action, Match
@@ -170,7 +170,7 @@ class Table:
         self,
         version: int,
         projects: Sequence[Served],
-        gatekeeper: Gatekeeper,
+        gatekeeper: Gatekeeper | Shut,
         refused: Mapping[tuple[str, str], str] | None = None,
     ) -> None:
         self.version = version

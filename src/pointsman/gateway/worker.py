@@ -23,7 +23,7 @@ import uvloop
 from pointsman.domain.errors import PointsmanError
 from pointsman.domain.records import OverrideRecord
 from pointsman.gateway.app import App
-from pointsman.gateway.auth import Gatekeeper
+from pointsman.gateway.auth import Shut
 from pointsman.gateway.controller_client import ControllerClient, no_controller
 from pointsman.gateway.counters import Counters
 from pointsman.gateway.edge import Edge
@@ -98,7 +98,7 @@ class Worker:
         runner = self._runner = _runner(settings)
         limits = settings.limits
         self.pipeline = Pipeline(loop, self.log, self.counters, limits, runner)
-        closed = Gatekeeper((), loopback=settings.loopback, insecure=settings.insecure)
+        closed = Shut()
         self.edge = Edge(
             limits, Intake(loop, limits), self.pipeline, self.counters, Table(-1, (), closed)
         )

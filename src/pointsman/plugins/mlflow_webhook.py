@@ -2,13 +2,13 @@
 
 MLflow signs `<delivery id>.<timestamp>.<body>` with HMAC-SHA256 and sends `v1,<base64>` in
 `X-MLflow-Signature`, beside `X-MLflow-Timestamp` (Unix seconds) and `X-MLflow-Delivery-Id`.
-A delivery is only ever a nudge: what to serve is read from the registry itself.
+A delivery is only ever a nudge: what to serve is read from the registry itself, so one that comes
+twice does no harm.
 """
 
 import base64
 import hashlib
 import hmac
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -19,7 +19,6 @@ from pointsman.ports import Clock
 
 TOLERANCE_S: Final = 300
 MAX_BODY_BYTES: Final = 256 << 10
-_MAX_REMEMBERED: Final = 10_000
 
 
 class WebhookEvent(msgspec.Struct, frozen=True):
@@ -27,7 +26,6 @@ class WebhookEvent(msgspec.Struct, frozen=True):
 
     entity, action: `model_version_alias` `created`, `model_version` `created`, ...
     model: registered model; alias, version: empty where the event has none
-    repeated: this delivery was seen before (MLflow retries with the same id)
     """
 
     delivery_id: str
@@ -36,7 +34,6 @@ class WebhookEvent(msgspec.Struct, frozen=True):
     model: str
     alias: str
     version: str
-    repeated: bool
 
 
 class _Body(msgspec.Struct):
@@ -58,7 +55,6 @@ class WebhookVerifier:
         self._secret = secret.encode()
         self._clock = clock
         self._tolerance_s = tolerance_s
-        self._seen: OrderedDict[str, int] = OrderedDict()
 
     def verify(self, headers: Mapping[str, str], body: bytes) -> WebhookEvent:
         """The event. headers: names in any case.
@@ -99,17 +95,4 @@ class WebhookVerifier:
             model=str(event.data.get("name") or ""),
             alias=str(event.data.get("alias") or ""),
             version=str(event.data.get("version") or ""),
-            repeated=self._repeated(delivery, now_s),
         )
-
-    def _repeated(self, delivery: str, now_s: int) -> bool:
-        """Remembers the delivery for as long as its timestamp would be accepted."""
-        while self._seen:
-            oldest = next(iter(self._seen))
-            if self._seen[oldest] >= now_s and len(self._seen) < _MAX_REMEMBERED:
-                break
-            del self._seen[oldest]
-        if delivery in self._seen:
-            return True
-        self._seen[delivery] = now_s + 2 * self._tolerance_s
-        return False

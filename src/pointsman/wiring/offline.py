@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from pointsman.controller.access_routes import check_key
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.journal.verify import verify
 from pointsman.store import access, audit, published
@@ -44,7 +45,8 @@ def create_token(data: Path, name: str, role: str, tenant: str) -> dict[str, Any
 
 def create_key(data: Path, name: str, tenant: str, permissions: tuple[str, ...]) -> dict[str, Any]:
     """A fresh data key, in the table of the next start; needed before the first start beyond
-    loopback."""
+    loopback. Raises PointsmanError(INVALID) where there can be no such key."""
+    check_key(tenant, permissions)
     made = fresh_secret(KEY_PREFIX)
     key = KeyRow(made.id, made.digest, name, tenant, permissions, _now())
     entry = Entry(
