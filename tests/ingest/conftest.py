@@ -20,6 +20,7 @@ PROJECT = IngestProject(
     label_horizon_ms=HOUR,
     reward_horizon_ms=HOUR,
     slices=("country",),
+    shares={"default": (("challenger", 0.1), ("champion", 0.9))},
 )
 
 

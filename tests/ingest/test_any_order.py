@@ -238,8 +238,33 @@ def test_any_order_of_arrival_gives_the_same_registers_and_cells(
         "SELECT coalesce(sum(decisions), 0), coalesce(sum(labelled), 0) FROM traffic"
     )
     assert counted == [(len(known), labelled)]
+    assert stored_heads(world) == heads_of(known, registers)
     check_states(world, known, told)
     world.close()
+
+
+def stored_heads(world):
+    """(of, variant, block) -> units assigned, served, logged, labelled; without empty ones."""
+    rows = world.all(
+        "SELECT of, variant, block_ms, assigned, served, logged, labelled FROM headcount"
+    )
+    return {(of, v, block): tuple(heads) for of, v, block, *heads in rows if any(heads)}
+
+
+def heads_of(known, registers):
+    """The same from nothing: every unit's first split decision, and whether it has a label."""
+    heads = defaultdict(Counter)
+    first = firsts([d for d in known.values() if d["reason"] == "SPLIT"])
+    for name in first:
+        decision = known[name]
+        key = decision["variant"], evidence.block_of(decision["at_ms"])
+        heads["split", *key] += Counter(units=1, labelled=(name, "label") in registers)
+        heads["logged", *key] += Counter(units=1)
+    return {
+        (of, *key): (n["units"],)
+        + ((n["units"], n["units"], n["labelled"]) if of == "split" else (0, 0, 0))
+        for (of, *key), n in heads.items()
+    }
 
 
 def check_states(world, known, told):

@@ -4,7 +4,7 @@ from typing import assert_never
 
 import numpy as np
 import pytest
-from draws import binary_moments, moments
+from draws import at_most, binary_moments, moments
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -17,11 +17,12 @@ from pointsman.judge.effect import Events, Means, Ratios
 from pointsman.judge.event import EventBlock, EventState, fold_all
 from pointsman.judge.mean import MeanBlock, MeanState, Tuning
 from pointsman.judge.ratio import RatioBlock
-from pointsman.judge.sample_ratio import Coverage, Draws, RatioState, Stage
+from pointsman.judge.sample_ratio import Coverage, Draws, RatioState, Stage, audit_propensities
 from pointsman.judge.verdict import (
     Code,
     Criteria,
     Criterion,
+    EpochHealth,
     Evidence,
     Fail,
     GoalsNeeded,
@@ -174,12 +175,19 @@ UNEVEN = (Coverage(0.5, 10_000, 10_000, 4_000, 5_000),)
 LYING = (Draws((0.5, 0.5), (11_000, 10_000)),)
 
 
+def unsound(**found):
+    """Of the third epoch, after two that are sound."""
+    sound = {Stage.ASSIGNED: RatioState((Draws((0.5, 0.5), (5_000, 5_000)),))}
+    before = (EpochHealth(1, sound), EpochHealth(2, sound))
+    return Health((*before, EpochHealth(3, **found)))
+
+
 @pytest.mark.parametrize(
     ("health", "code"),
     [
-        (Health(stages=LOST), Code.SAMPLE_RATIO),
-        (Health(coverage=UNEVEN), Code.LABEL_COVERAGE),
-        (Health(logged=LYING), Code.PROPENSITY),
+        (unsound(stages=LOST), Code.SAMPLE_RATIO),
+        (unsound(coverage=UNEVEN), Code.LABEL_COVERAGE),
+        (unsound(logged=LYING), Code.PROPENSITY),
     ],
 )
 def test_unsound_evidence_blocks_a_pass_and_excuses_no_harm(health, code):
@@ -197,9 +205,39 @@ def test_unsound_evidence_blocks_a_pass_and_excuses_no_harm(health, code):
 
 def test_uneven_labels_do_not_matter_where_no_criterion_needs_labels():
     """Errors are errors, whoever gets labels."""
-    found = verdict({ERRORS.key: GOOD_ERRORS}, ERRORS, health=Health(coverage=UNEVEN))
+    found = verdict({ERRORS.key: GOOD_ERRORS}, ERRORS, health=unsound(coverage=UNEVEN))
 
     assert isinstance(found, Pass)
+
+
+def test_units_that_come_back_in_each_epoch_are_not_taken_for_new_ones():
+    """The same 4,000 sticky units in ten epochs of half and half: what one draw made of them is
+    counted ten times, and alarms in no more runs than health_alpha allows; pooled, it would."""
+    rng, runs, alpha = np.random.default_rng(11), 300, 0.05
+    alarms = pooled = 0
+    for _ in range(runs):
+        ours = int(rng.binomial(4_000, 0.5))
+        draws = Draws((0.5, 0.5), (ours, 4_000 - ours))
+        epochs = tuple(EpochHealth(k, logged=(draws,)) for k in range(10))
+        found = verdict(
+            {ERRORS.key: GOOD_ERRORS}, ERRORS, health=Health(epochs), health_alpha=alpha
+        )
+        alarms += codes(found) == [Code.PROPENSITY]
+        pooled += audit_propensities([draws] * 10) >= -np.log(alpha / 3)
+
+    assert at_most(alarms / runs, alpha, runs)
+    assert not at_most(pooled / runs, alpha, runs)
+
+
+def test_labels_of_one_arm_that_get_lost_matter_only_to_criteria_that_need_labels():
+    """The last stage is about labels; errors do not wait for them."""
+    health = unsound(stages={Stage.LABELLED: LOST[Stage.LOGGED]})
+    held = verdict({ERRORS.key: GOOD_ERRORS, RECALL.key: recalls(0.8, 0.8)}, ERRORS, RECALL,
+                   health=health)  # fmt: skip
+
+    assert codes(held) == [Code.SAMPLE_RATIO]
+    assert held.reasons[0].needs_labels
+    assert isinstance(verdict({ERRORS.key: GOOD_ERRORS}, ERRORS, health=health), Pass)
 
 
 def test_a_goal_has_to_be_reached():

@@ -86,7 +86,7 @@ class Beside:
     def told(self, case: Case, told: Outcomes, times: int) -> None:
         """What became known about a decision; `times=-1` takes it back."""
         record, known = case.record, self.known
-        if record.reason == Reason.SPLIT and record.id in known.first:
+        if case.project.drawn(record) and record.id in known.first:
             self._first(case, _wrong(case, told), times)
         scores = own_score(record, case.project)
         label = _label(case, told)
@@ -122,7 +122,7 @@ class Beside:
         self, case: Case, scores: Mapping[str, float], values: Mapping[str, float], times: int
     ) -> None:
         """Values beside scores that are known whichever variant was assigned."""
-        if case.record.reason != Reason.SPLIT or not scores:
+        if not scores or not case.project.drawn(case.record):
             return
         cells = self._cells[times]
         for stem in case.stems:

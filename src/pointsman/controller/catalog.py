@@ -6,6 +6,7 @@ from sqlalchemy import select
 from pointsman.controller.housekeeping import HotRetention
 from pointsman.controller.join import IngestProject
 from pointsman.controller.ledger import Ledger
+from pointsman.decide.allocation import shares
 from pointsman.domain.errors import PointsmanError
 from pointsman.domain.table import ProjectTable
 from pointsman.runtime.blobs import BlobStore
@@ -71,6 +72,11 @@ def described(project: Project, table: ProjectTable) -> IngestProject:
         label_horizon_ms=outcomes.label.horizon if outcomes.label else None,
         reward_horizon_ms=outcomes.reward.horizon if outcomes.reward else None,
         slices=tuple(slices),
+        shares={
+            rule.name: tuple(sorted(shares(rule.allocation).items()))
+            for rule in table.rules
+            if rule.allocation is not None
+        },
         shadowed={rule.name: rule.shadows for rule in table.rules if rule.shadows},
         slow_us=tuple(sorted({b for m in project.spec.metrics.values() for b in _slow_us(m)})),
     )

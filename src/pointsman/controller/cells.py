@@ -7,9 +7,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from pointsman.controller.beside import Beside, Case
+from pointsman.controller.headcount import Headcount
 from pointsman.controller.join import IngestProject
 from pointsman.domain import evidence
-from pointsman.domain.decision import Reason, Value
+from pointsman.domain.decision import Value
 from pointsman.domain.evidence import (
     Confusion,
     LatencyHistogram,
@@ -89,6 +90,7 @@ class Changes:
         self.traffic: dict[Key, Counts] = {}
         self._slices = slices
         self.beside = Beside(self.added.cells, self.taken.cells)
+        self.headcount = Headcount()
         self._groups: dict[Key, _Group] = {}
 
     def case(self, record: DecisionRecord, project: IngestProject) -> Case:
@@ -102,7 +104,7 @@ class Changes:
         counts.latency_us += record.latency_us
         if record.served and record.action and not record.withheld:
             _latency(self.added.gauges, (*_gauge(record), evidence.LATENCY), record.latency_us)
-        if project is None or record.reason != Reason.SPLIT:
+        if project is None or not project.drawn(record):
             return
         stems = self._stems(record, project)
         for stem in stems:
@@ -134,9 +136,11 @@ class Changes:
         targets: list[tuple[dict[Key, Payload], Key]] = []
         if record.served:
             targets.append((sums.gauges, _gauge(record)))
-        if record.reason == Reason.SPLIT:
+        if project.drawn(record):
             targets += [(sums.cells, stem) for stem in stems]
         self.beside.told(Case(record, project, stems), {kind: value}, times)
+        if project.drawn(record) and record.id in self.beside.known.first:
+            self.headcount.told(record, project, {kind: value}, times)
         graded = _grade(record, project, value) if isinstance(value, str) else None
         for payloads, stem in targets:
             if graded is not None:

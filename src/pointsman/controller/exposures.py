@@ -38,6 +38,13 @@ def rule_stratum(record: DecisionRecord) -> Stratum | None:
     return record.project, record.rule, record.epoch
 
 
+def holdout_stratum(record: DecisionRecord) -> Stratum | None:
+    """Where a decision that was held out of a split is an exposure; None without a unit."""
+    if record.unit is None:
+        return None
+    return record.project, f"{record.rule}#holdout", record.epoch
+
+
 def pair_stratum(record: DecisionRecord, shadow: str, version: str) -> Stratum | None:
     """Where a pair of answers is an exposure; None without a unit.
 

@@ -6,7 +6,13 @@ from sqlalchemy import Connection
 
 from pointsman.controller.beside import Known, Outcomes, pair_of
 from pointsman.controller.cells import Changes
-from pointsman.controller.exposures import Exposures, Stratum, pair_stratum, rule_stratum
+from pointsman.controller.exposures import (
+    Exposures,
+    Stratum,
+    holdout_stratum,
+    pair_stratum,
+    rule_stratum,
+)
 from pointsman.controller.join import IngestProject
 from pointsman.domain.decision import Reason
 from pointsman.domain.records import DecisionRecord, ShadowRecord
@@ -36,7 +42,7 @@ class Firsts:
 
     def exposed(self, fresh: Sequence[DecisionRecord]) -> None:
         """Takes in the exposures of new decisions, of which no outcome is told yet."""
-        split = [record for record in fresh if record.reason == Reason.SPLIT]
+        split = [record for record in fresh if self._drawn(record)]
         turn = self._exposures.add(self._connection, [(rule_stratum(r), r) for r in split])
         for record in split:
             if record.id in turn.gained:
@@ -47,6 +53,7 @@ class Firsts:
             held = self._held(lost)
             for record in lost.values():
                 self._exposed(record, held.get(record.id, {}), -1)
+        self._held_out([r for r in fresh if r.reason == Reason.HOLDOUT])
 
     def watched(self, fresh: Sequence[DecisionRecord], shadows: Sequence[ShadowRecord]) -> int:
         """Pairs new decisions and new shadow answers; how many of the latter were new.
@@ -75,7 +82,7 @@ class Firsts:
     def recall(self, records: Collection[DecisionRecord]) -> None:
         """Readies the changes for outcomes of these decisions."""
         connection = self._connection
-        split = [r for r in records if r.reason == Reason.SPLIT]
+        split = [r for r in records if self._drawn(r)]
         by_id = {record.id: record for record in records}
         shadows = ingestion.shadows_by_decision(connection, by_id.keys())
         pairs = [(by_id[s.id], s) for found in shadows.values() for s in found]
@@ -128,10 +135,32 @@ class Firsts:
                 met.setdefault(shadow.variant, []).append((stratum, record))
         return met
 
+    def _drawn(self, record: DecisionRecord) -> bool:
+        if record.reason != Reason.SPLIT:
+            return False
+        project = self._project(record)
+        return project is None or project.drawn(record)
+
+    def _held_out(self, records: Sequence[DecisionRecord]) -> None:
+        """Units a rule kept apart from its split: only their number is of interest."""
+        by_project = [(self._project(r), r) for r in records]
+        whole = {r.id: (p, r) for p, r in by_project if p is not None and p.whole(r)}
+        met = [(holdout_stratum(record), record) for _, record in whole.values()]
+        turn = self._exposures.add(self._connection, met)
+        for project, record in whole.values():
+            if record.id in turn.gained:
+                self._changes.headcount.held_out(record, project, 1)
+        if turn.lost:
+            for record in ingestion.decisions_by_id(self._connection, turn.lost).values():
+                known = self._project(record)
+                if known is not None:
+                    self._changes.headcount.held_out(record, known, -1)
+
     def _exposed(self, record: DecisionRecord, held: Outcomes, times: int) -> None:
         project = self._project(record)
         if project is not None:
             self._changes.beside.exposed(self._changes.case(record, project), held, times)
+            self._changes.headcount.exposed(record, project, held, times)
 
     def _first_pair(
         self, record: DecisionRecord, shadow: ShadowRecord, held: Outcomes, times: int

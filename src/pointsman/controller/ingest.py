@@ -27,7 +27,7 @@ from pointsman.domain.records import (
 )
 from pointsman.journal import codec
 from pointsman.journal.reader import Position, Reading, Tail, streams
-from pointsman.store import ingestion, journal_state, payloads
+from pointsman.store import headcounts, ingestion, journal_state, payloads
 from pointsman.store.database import reader
 from pointsman.store.journal_state import Ingested, IngestFault
 
@@ -269,6 +269,7 @@ class Ingester:
         added, taken = changes.added, changes.taken
         tick.unmerged += len(payloads.add_cells(connection, added.cells, taken.cells))
         tick.unmerged += len(payloads.add_gauges(connection, added.gauges, taken.gauges))
+        headcounts.add(connection, changes.headcount.counts)
         payloads.add_traffic(connection, changes.traffic)
         tick.decisions += len(fresh)
         tick.shadows += seen

@@ -10,6 +10,7 @@ from typing import Final, Literal, assert_never
 
 import msgspec
 
+from pointsman.domain.decision import Reason
 from pointsman.domain.records import DecisionRecord, OutcomeKind
 from pointsman.domain.table import Shadow
 from pointsman.store.ingestion import Held
@@ -59,6 +60,7 @@ class IngestProject(msgspec.Struct, frozen=True):
     slices: context attributes by whose values evidence is also kept
     shadowed: variants that see other variants' requests, by rule
     slow_us: latencies beyond which an answer counts as slow
+    shares: chances of the variants of a split, by rule; they add up to 1
     """
 
     classes: tuple[str, ...]
@@ -68,6 +70,20 @@ class IngestProject(msgspec.Struct, frozen=True):
     slices: tuple[str, ...] = ()
     shadowed: dict[str, tuple[Shadow, ...]] = {}
     slow_us: tuple[int, ...] = ()
+    shares: dict[str, tuple[tuple[str, float], ...]] = {}
+
+    def drawn(self, record: DecisionRecord) -> bool:
+        """Whether the rule's split drew this decision, with all of its variants to choose from.
+
+        Where a kill switch took one out, the others are no control: nothing beside them is
+        concurrent.
+        """
+        return record.reason == Reason.SPLIT and self.whole(record)
+
+    def whole(self, record: DecisionRecord) -> bool:
+        """Whether every variant of the rule's split could be assigned."""
+        out = record.live
+        return not out or not any(name in out for name, _ in self.shares.get(record.rule, ()))
 
 
 class Settled(msgspec.Struct, frozen=True):

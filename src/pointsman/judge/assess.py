@@ -5,15 +5,17 @@ data, then what is not shown yet; a pass is what is left.
 """
 
 import math
+from collections.abc import Iterator
 from typing import assert_never
 
 from pointsman.judge.effect import Effect, MetricEvidence, Unknown, effect, log_e_beyond
 from pointsman.judge.multiplicity import e_benjamini_hochberg, weighted_alpha
-from pointsman.judge.sample_ratio import audit_propensities, coverage_log_e, first_alarm
+from pointsman.judge.sample_ratio import Stage, audit_propensities, coverage_log_e, first_alarm
 from pointsman.judge.verdict import (
     Code,
     Criteria,
     Criterion,
+    EpochHealth,
     Evidence,
     Fail,
     GoalsNeeded,
@@ -160,23 +162,35 @@ def _goal_log_e(
 
 
 def _health(health: Health, criteria: Criteria) -> tuple[Reason, ...]:
-    """What makes the evidence unsound; each of the three tests has a third of the error."""
-    part = criteria.health_alpha / 3
-    reasons: list[Reason] = []
-    stage = first_alarm(health.stages, part)
+    """What makes the evidence unsound, each kind once: where it shows first.
+
+    Each of the three tests has a third of the error, and the k-th epoch 1 / (k (k + 1)) of that: a
+    share that is known beforehand, however many epochs will come, and adds up to 1.
+    """
+    found: dict[Code, Reason] = {}
+    for number, epoch in enumerate(health.epochs, 1):
+        part = criteria.health_alpha / 3 / (number * (number + 1))
+        for reason in _epoch_health(epoch, criteria, part):
+            found.setdefault(reason.code, reason)
+    return tuple(found.values())
+
+
+def _epoch_health(health: EpochHealth, criteria: Criteria, alpha: float) -> Iterator[Reason]:
+    labels_matter = any(item.needs_labels for item in criteria.items)
+    stages = {s: r for s, r in health.stages.items() if labels_matter or s is not Stage.LABELLED}
+    stage = first_alarm(stages, alpha)
     if stage is not None:
         expected = ", ".join(f"{value:,.0f}" for value in stage.expected)
         observed = ", ".join(f"{value:,}" for value in stage.observed)
         text = f"units {stage.stage.value}: {observed} where {expected} were expected"
-        reasons.append(Reason(Code.SAMPLE_RATIO, text))
-    if health.logged and audit_propensities(health.logged) >= -math.log(part):
+        needs = stage.stage is Stage.LABELLED
+        yield Reason(Code.SAMPLE_RATIO, text, needs_labels=needs)
+    if health.logged and audit_propensities(health.logged) >= -math.log(alpha):
         text = "logged propensities are not the chances units were assigned with"
-        reasons.append(Reason(Code.PROPENSITY, text))
-    labels_matter = any(item.needs_labels for item in criteria.items)
-    if labels_matter and health.coverage and coverage_log_e(health.coverage) >= -math.log(part):
+        yield Reason(Code.PROPENSITY, text)
+    if labels_matter and health.coverage and coverage_log_e(health.coverage) >= -math.log(alpha):
         text = "labels arrive for one arm more often than for the other"
-        reasons.append(Reason(Code.LABEL_COVERAGE, text, needs_labels=True))
-    return tuple(reasons)
+        yield Reason(Code.LABEL_COVERAGE, text, needs_labels=True)
 
 
 def _harm_alphas(criteria: Criteria) -> list[float]:

@@ -83,16 +83,27 @@ class Criteria(msgspec.Struct, frozen=True):
     whole: Mapping[Role, float] = {}
 
 
-class Health(msgspec.Struct, frozen=True):
-    """Whether the evidence can be believed.
+class EpochHealth(msgspec.Struct, frozen=True):
+    """What one epoch's units say of whether its evidence can be believed.
 
     stages: units by stage they reached; coverage: matured units and labels by share;
     logged: first exposures by logged propensity vector
     """
 
+    epoch: int = 0
     stages: Mapping[Stage, RatioState] = {}
     coverage: tuple[Coverage, ...] = ()
     logged: tuple[Draws, ...] = ()
+
+
+class Health(msgspec.Struct, frozen=True):
+    """Whether the evidence can be believed, by epoch, in order.
+
+    A sticky unit is drawn once, and counts in each epoch it comes back in: epochs are not
+    independent of each other, so each is tested by itself.
+    """
+
+    epochs: tuple[EpochHealth, ...] = ()
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -166,6 +166,25 @@ exposure = Table(
 )
 """The first time a unit met a rule in an epoch, by (`at_ms`, `decision_id`)."""
 
+headcount = Table(
+    "headcount",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("epoch", BigInteger, primary_key=True),
+    Column("block_ms", BigInteger, primary_key=True),
+    # split: chances the split draws with; logged: those in the records, the holdout included
+    Column("of", Text, primary_key=True),
+    Column("chances", Text, primary_key=True),
+    Column("variant", Text, primary_key=True),
+    Column("assigned", BigInteger, nullable=False),
+    Column("served", BigInteger, nullable=False),
+    Column("logged", BigInteger, nullable=False),
+    Column("labelled", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""First exposures of units by the chances they were drawn with, and how far they came."""
+
 cell = Table(
     "cell",
     metadata,

@@ -11,6 +11,7 @@ from pointsman.store.evidence_schema import (
     exposure,
     feedback,
     gauge,
+    headcount,
     inbox,
     outcome,
     shadow,
@@ -64,9 +65,10 @@ def delete_orphans(connection: Connection, before_ms: int, limit: int) -> int:
 
 
 def delete_evidence(connection: Connection, before_ms: int) -> int:
-    """How many cells, gauges, lines of traffic and exposures went. Reads all of them."""
+    """How many cells, gauges, exposures and lines of counts went. Reads all of them."""
     old = (
         delete(cell).where(cell.c.block_ms < before_ms),
+        delete(headcount).where(headcount.c.block_ms < before_ms),
         delete(gauge).where(gauge.c.hour_ms < before_ms),
         delete(traffic).where(traffic.c.hour_ms < before_ms),
         delete(exposure).where(exposure.c.at_ms < before_ms),
