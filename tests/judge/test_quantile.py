@@ -14,6 +14,7 @@ from pointsman.judge.event import fold_all, lower_bound
 from pointsman.judge.quantile import (
     BetaBinomial,
     band_radius,
+    difference,
     log_e_equal,
     quantile_bounds,
     rank_bounds,
@@ -142,3 +143,49 @@ def test_slower_than_a_limit_is_an_event_for_the_exact_test():
     block = slow_block(challenger, champion, 0.1, 100_000)
     assert (block.challenger, block.champion) == (40, 180)
     assert lower_bound(fold_all([block]), 0.05) > 1.0
+
+
+def bounds_of(epochs, *, p=0.9, alpha=0.05, relative=False):
+    found = difference(epochs, BetaBinomial(p), alpha, relative=relative)
+    return found.lower, found.upper
+
+
+def test_a_lasting_difference_stays_within_its_bounds_at_every_look():
+    """Two epochs whose latencies differ by a factor, the same 100 ms between arms: each bound errs
+    in at most alpha; comparing sample quantiles by a fixed interval errs far more often."""
+    rng, runs, alpha = np.random.default_rng(21), 120, 0.2
+    above = below = naive = 0
+    for _ in range(runs):
+        hits, epochs, later = [False] * 3, [], np.array([[100_000], [0]])
+        for scale in (100_000, 300_000):
+            one, two, seen = LatencyHistogram(), LatencyHistogram(), [[], []]
+            epochs.append((one, two))
+            for _ in range(20):
+                drawn = rng.gamma(4.0, scale / 4.0, (2, 60)) + later
+                for arm, (cell, values) in enumerate(zip((one, two), drawn, strict=True)):
+                    seen[arm].extend(values)
+                    for value in values:
+                        cell.observe(int(value))
+                low, high = bounds_of(epochs, alpha=alpha)
+                hits[0] |= low > 100_000
+                hits[1] |= high < 100_000
+                spans = [np.quantile(arm, [0.9 + s * 1.28 * np.sqrt(0.09 / len(arm))
+                                           for s in (-1, 1)]) for arm in seen]  # fmt: skip
+                hits[2] |= not spans[0][0] - spans[1][1] <= 100_000 <= spans[0][1] - spans[1][0]
+        above, below, naive = above + hits[0], below + hits[1], naive + hits[2]
+
+    assert at_most(above / runs, alpha, runs)
+    assert at_most(below / runs, alpha, runs)
+    assert naive / runs > alpha
+
+
+def test_the_bounds_of_one_epoch_are_those_of_its_quantiles():
+    """The slow twin: each arm bounded by itself, half of the first epoch's error each."""
+    one, two = histogram(range(2_000, 4_000)), histogram(range(1_000, 3_000))
+    (low1, high1), (low0, high0) = (
+        quantile_bounds(arm, BetaBinomial(0.9), 0.0125) for arm in (one, two)
+    )
+
+    assert bounds_of([(one, two)]) == (low1 - high0, high1 - low0)
+    assert bounds_of([(one, two)], relative=True) == (low1 / high0 - 1, high1 / low0 - 1)
+    assert bounds_of([(LatencyHistogram(), two)])[1] == math.inf

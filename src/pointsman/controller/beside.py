@@ -14,7 +14,14 @@ from pointsman.controller.join import IngestProject
 from pointsman.decide.hashing import hash32
 from pointsman.domain import evidence
 from pointsman.domain.decision import Reason
-from pointsman.domain.evidence import CrossMoments, Moments, Pair, Paired, Payload
+from pointsman.domain.evidence import (
+    CrossMoments,
+    LatencyHistogram,
+    Moments,
+    Pair,
+    Paired,
+    Payload,
+)
 from pointsman.domain.records import DecisionRecord, OutcomeKind, ShadowRecord
 from pointsman.domain.table import SPACE, Shadow
 from pointsman.store.payloads import Key
@@ -63,6 +70,12 @@ class Beside:
         """A decision that is its unit's first exposure; `times=-1` where it no longer is."""
         events = _denied(case.record) | _failed(case.record) | _slow(case)
         self._first(case, events | _wrong(case, held), times)
+        if _timed(case.record):
+            for stem in case.stems:
+                key = (*stem, evidence.member(evidence.FIRST, evidence.LATENCY))
+                found = self._cells[times].setdefault(key, LatencyHistogram())
+                assert isinstance(found, LatencyHistogram)
+                found.observe(case.record.latency_us, times)
 
     def watched(self, case: Case, shadow: ShadowRecord, held: Outcomes) -> None:
         """What a shadow answered, to a decision of which this is known already."""
@@ -226,14 +239,15 @@ def _failed(record: DecisionRecord) -> dict[str, float]:
 
 
 def _slow(case: Case) -> dict[str, float]:
-    """Of answers only: what failed is an error, and what nobody asked for is not late."""
     record = case.record
-    if not record.action or record.withheld:
+    if not _timed(record):
         return {}
-    return {
-        evidence.member(evidence.SLOW, str(bound)): float(record.latency_us > bound)
-        for bound in case.project.slow_us
-    }
+    return {evidence.slow(us): float(record.latency_us > us) for us in case.project.slow_us}
+
+
+def _timed(record: DecisionRecord) -> bool:
+    """Of answers only: what failed is an error, and what nobody asked for is not late."""
+    return bool(record.action) and not record.withheld
 
 
 def _wrong(case: Case, held: Outcomes) -> dict[str, float]:

@@ -51,7 +51,7 @@ WRONG: Final = "wrong"  # Moments of 0/1, first exposures only: predicted class 
 SLOW: Final = "slow"
 
 # Families of metrics: a cell's metric is `family/member`, see `member`.
-FIRST: Final = "first"  # of DENIED, ERROR, WRONG, SLOW: Moments of units' first exposures alone
+FIRST: Final = "first"  # of DENIED, ERROR, WRONG, SLOW, LATENCY: units' first exposures alone
 FLIPS: Final = "flips"  # of a shadow: Paired, every decision that it answered too
 PAIRED: Final = "paired"  # of a shadow: Paired, the first pair of each unit alone
 GIVEN: Final = "given"  # of a variant and a metric: CrossMoments beside that variant's score
@@ -60,6 +60,11 @@ GIVEN: Final = "given"  # of a variant and a metric: CrossMoments beside that va
 def member(family: str, *names: str) -> str:
     """The metric of a family, as in a cell's key: `paired/challenger`, `first/error`."""
     return "/".join((family, *names))
+
+
+def slow(limit_us: int) -> str:
+    """The metric of answers slower than a limit in microseconds: `slow/250000`."""
+    return member(SLOW, str(limit_us))
 
 
 class CellKey(msgspec.Struct, frozen=True, order=True):

@@ -10,13 +10,14 @@ from typing import Final, assert_never
 import msgspec
 import numpy as np
 
-from pointsman.domain.evidence import Paired
-from pointsman.judge import bounded, event, mean, paired, ratio
+from pointsman.domain.evidence import LatencyHistogram, Paired
+from pointsman.judge import bounded, event, mean, paired, quantile, ratio
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.event import EventState
 from pointsman.judge.labels import ActionCoverage, Labels, selection
 from pointsman.judge.mean import Contrast, MeanState, Tuning
 from pointsman.judge.paired import Worth
+from pointsman.judge.quantile import BetaBinomial
 from pointsman.judge.ratio import Jackknife, RatioBlock, Statistic
 
 MIN_EVENTS: Final = 50
@@ -70,7 +71,19 @@ class Pairs(msgspec.Struct, frozen=True):
     may_deny: bool
 
 
-MetricEvidence = Events | Means | Ratios | Pairs
+class Quantiles(msgspec.Struct, frozen=True):
+    """A quantile of latency, in microseconds; for absolute margins.
+
+    epochs: latencies of units' first exposures, challenger's and champion's, in order
+    p: the quantile; t_opt: as in quantile.BetaBinomial
+    """
+
+    epochs: tuple[tuple[LatencyHistogram, LatencyHistogram], ...]
+    p: float
+    t_opt: float = 1_000.0
+
+
+MetricEvidence = Events | Means | Ratios | Quantiles | Pairs
 
 
 class Effect(msgspec.Struct, frozen=True):
@@ -125,6 +138,8 @@ def effect(
             return _of_means(evidence, tuning, alpha)
         case Ratios():
             return _of_ratios(evidence, tuning, alpha, relative=relative)
+        case Quantiles():
+            return _of_quantiles(evidence, alpha, relative=relative)
         case Pairs():
             return _of_pairs(evidence, alpha, relative=relative)
         case _:
@@ -222,6 +237,24 @@ def _relative_of_ratios(both: Jackknife, plain: Effect, tuning: Tuning, alpha: f
 
     low, high = mean.factors_between(lambda f: shown(f, 1.0), lambda f: shown(f, -1.0), middle)
     return msgspec.structs.replace(plain, estimate=middle - 1.0, lower=low - 1.0, upper=high - 1.0)
+
+
+def _of_quantiles(evidence: Quantiles, alpha: float, *, relative: bool) -> Effect | Unknown:
+    counts = [[sum(arm.counts.values()) for arm in epoch] for epoch in evidence.epochs]
+    n = (sum(one for one, _ in counts), sum(two for _, two in counts))
+    if min(n) == 0:
+        return Unknown("no latencies in one of the arms", n, empty=True)
+    using = BetaBinomial(evidence.p, evidence.t_opt, alpha)
+    found = quantile.difference(evidence.epochs, using, alpha, relative=relative)
+    return Effect(
+        estimate=found.estimate,
+        lower=found.lower,
+        upper=found.upper,
+        challenger=found.challenger,
+        champion=found.champion,
+        n=n,
+        method="beta-binomial bounds of each quantile, exact",
+    )
 
 
 def _of_pairs(evidence: Pairs, alpha: float, *, relative: bool) -> Effect | Unknown:
@@ -328,10 +361,31 @@ def log_e_beyond(
             if contrasted is None:
                 return Unknown("too few labels of each kind", (0, 0), empty=False)
             return _log_e(contrasted, margin, tuning, above=above)
+        case Quantiles():
+            return _log_e_by_bounds(evidence, tuning, threshold, relative=relative, above=above)
         case Pairs():
             return _unusable(evidence) or _log_e_of_pairs(evidence, factor, margin, above=above)
         case _:
             assert_never(evidence)
+
+
+def _log_e_by_bounds(
+    evidence: Quantiles, tuning: Tuning, threshold: float, *, relative: bool, above: bool
+) -> float | Unknown:
+    """ln of 1 / (2 sqrt(p)), an e-value for whatever p-value; here the least alpha whose bound is
+    beyond the threshold, to a factor of 2.
+
+    Source: Vovk & Wang (2021), Ann. Statist. 49, section 2: calibrators from p to e.
+    """
+    p = 1.0
+    while p > 1e-12:
+        found = effect(evidence, tuning, p / 2.0, relative=relative)
+        if isinstance(found, Unknown):
+            return found
+        if not (found.lower > threshold if above else found.upper < threshold):
+            break
+        p /= 2.0
+    return -math.log(2.0) - 0.5 * math.log(p)
 
 
 def _log_e(found: Contrast, margin: float, tuning: Tuning, *, above: bool) -> float:

@@ -10,12 +10,22 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from pointsman.domain.evidence import PAIRED, CrossMoments, Moments, Paired, Payload, member
+from pointsman.domain.evidence import (
+    FIRST,
+    LATENCY,
+    PAIRED,
+    CrossMoments,
+    LatencyHistogram,
+    Moments,
+    Paired,
+    Payload,
+    member,
+)
 from pointsman.domain.evidence import merge as merged
 from pointsman.judge import bounded, covariate, event, labels, mean
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.covariate import CovariateState
-from pointsman.judge.effect import Events, Means, MetricEvidence, Pairs, Ratios
+from pointsman.judge.effect import Events, Means, MetricEvidence, Pairs, Quantiles, Ratios
 from pointsman.judge.event import EventBlock, EventState
 from pointsman.judge.labels import ActionCoverage
 from pointsman.judge.mean import MeanBlock, MeanState
@@ -26,28 +36,49 @@ from pointsman.judge.verdict import Evidence, Health
 Key = tuple[str, str]
 """Metric and slice, as in a cell's key."""
 
-_P = TypeVar("_P", Moments, CrossMoments)
+_P = TypeVar("_P", Moments, CrossMoments, LatencyHistogram)
 
 
 class EventTest(msgspec.Struct, frozen=True):
-    """Moments of 0/1, one decision a unit over the whole test, for event.py."""
+    """Moments of 0/1, one decision a unit over the whole test, for event.py.
+
+    cell: metric of the cells it reads (`first/error`); empty where the key's metric names them.
+        So for every test: many metrics are read from the same cells.
+    """
+
+    cell: str = ""
 
 
 class MeanTest(msgspec.Struct, frozen=True):
     """Moments, or CrossMoments that are adjusted by their covariate.
 
     binary: values are 0 or 1
+    scale: what values are multiplied by, for a metric in another unit than its cells'
     first_exposures: one decision a unit and values in [0, 1], so the exact bound may be used too
     """
 
     binary: bool = False
     first_exposures: bool = False
+    cell: str = ""
+    scale: float = 1.0
 
 
 class RatioTest(msgspec.Struct, frozen=True):
     """Confusion or score counts, for a classifier metric."""
 
     statistic: Statistic
+    cell: str = ""
+
+
+class QuantileTest(msgspec.Struct, frozen=True):
+    """Latencies of units' first exposures, for quantile.py.
+
+    p: the quantile, in (0, 1); t_opt: decisions of an arm at which its bound is to be tightest
+    """
+
+    p: float
+    t_opt: float = 1_000.0
+    cell: str = member(FIRST, LATENCY)
 
 
 class PairTest(msgspec.Struct, frozen=True):
@@ -63,7 +94,7 @@ class PairTest(msgspec.Struct, frozen=True):
     may_deny: bool
 
 
-Test = EventTest | MeanTest | RatioTest | PairTest
+Test = EventTest | MeanTest | RatioTest | QuantileTest | PairTest
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -84,6 +115,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     event_units: first exposures of challenger, champion beside each event state
     ratios: cells merged by share
+    latencies: challenger's and champion's, by epoch, in order
     pairs: champion's and challenger's answers, and labels by the action that was served
     """
 
@@ -94,6 +126,7 @@ class Progress(msgspec.Struct, frozen=True):
     exact: dict[Key, BoundedState] = {}
     covariates: dict[Key, CovariateState] = {}
     ratios: dict[Key, tuple[RatioBlock, ...]] = {}
+    latencies: dict[Key, tuple[tuple[int, LatencyHistogram, LatencyHistogram], ...]] = {}
     pairs: dict[Key, tuple[Paired, ActionCoverage]] = {}
 
 
@@ -110,11 +143,13 @@ def fold(progress: Progress, block: Block, tests: Mapping[Key, Test]) -> Progres
     for key, test in tests.items():
         match test:
             case EventTest():
-                progress = _fold_event(progress, key, block)
+                progress = _fold_event(progress, key, block, test)
             case MeanTest():
                 progress = _fold_mean(progress, key, block, test)
             case RatioTest():
-                progress = _fold_ratio(progress, key, block)
+                progress = _fold_ratio(progress, key, block, test)
+            case QuantileTest():
+                progress = _fold_latencies(progress, key, block, test)
             case PairTest():
                 progress = _fold_pairs(progress, key, block, test)
     return replace(progress, through=at)
@@ -132,6 +167,9 @@ def evidence(progress: Progress, tests: Mapping[Key, Test], health: Health) -> E
                 found[key] = Means(progress.means[key], exact, test.binary)
             case RatioTest() if key in progress.ratios:
                 found[key] = Ratios(progress.ratios[key], test.statistic)
+            case QuantileTest() if key in progress.latencies:
+                epochs = tuple((one, two) for _, one, two in progress.latencies[key])
+                found[key] = Quantiles(epochs, test.p, test.t_opt)
             case PairTest() if key in progress.pairs:
                 known, coverage = progress.pairs[key]
                 found[key] = Pairs(known, test.worth, coverage, test.may_deny)
@@ -140,8 +178,8 @@ def evidence(progress: Progress, tests: Mapping[Key, Test], health: Health) -> E
     return Evidence(found, health)
 
 
-def _fold_event(progress: Progress, key: Key, block: Block) -> Progress:
-    pair = _pair(block, key, Moments)
+def _fold_event(progress: Progress, key: Key, block: Block, test: EventTest) -> Progress:
+    pair = _pair(block, _read(key, test.cell), Moments)
     if pair is None:
         return progress
     one, two = pair
@@ -157,21 +195,20 @@ def _fold_event(progress: Progress, key: Key, block: Block) -> Progress:
 
 
 def _fold_mean(progress: Progress, key: Key, block: Block, test: MeanTest) -> Progress:
-    if any(
-        isinstance(cells.get(key), CrossMoments) for cells in (block.challenger, block.champion)
-    ):
-        crossed = _pair(block, key, CrossMoments)
+    at = _read(key, test.cell)
+    if any(isinstance(cells.get(at), CrossMoments) for cells in (block.challenger, block.champion)):
+        crossed = _pair(block, at, CrossMoments)
         assert crossed is not None
         before = progress.covariates.get(key, CovariateState())
         pair = (covariate.adjusted(before, crossed[0]), covariate.adjusted(before, crossed[1]))
         after = covariate.fold(before, *crossed)
         progress = replace(progress, covariates={**progress.covariates, key: after})
     else:
-        plain = _pair(block, key, Moments)
+        plain = _pair(block, at, Moments)
         if plain is None:
             return progress
         pair = plain
-    cells = MeanBlock(*pair, block.share)
+    cells = MeanBlock(_scaled(pair[0], test.scale), _scaled(pair[1], test.scale), block.share)
     means = mean.fold(progress.means.get(key, MeanState()), cells)
     progress = replace(progress, means={**progress.means, key: means})
     if not test.first_exposures:
@@ -180,11 +217,18 @@ def _fold_mean(progress: Progress, key: Key, block: Block, test: MeanTest) -> Pr
     return replace(progress, exact={**progress.exact, key: exact})
 
 
-def _fold_ratio(progress: Progress, key: Key, block: Block) -> Progress:
-    one, two = block.challenger.get(key), block.champion.get(key)
+def _scaled(cell: Moments, by: float) -> Moments:
+    if by == 1.0:
+        return cell
+    return Moments(cell.n, [by * y for y in cell.total], [by * by * yy for yy in cell.squares])
+
+
+def _fold_ratio(progress: Progress, key: Key, block: Block, test: RatioTest) -> Progress:
+    at = _read(key, test.cell)
+    one, two = block.challenger.get(at), block.champion.get(at)
     if one is None and two is None:
         return progress
-    pair = tuple(_cells(mine, other, key) for mine, other in ((one, two), (two, one)))
+    pair = tuple(_cells(mine, other, at) for mine, other in ((one, two), (two, one)))
     by_share = {known.share: known for known in progress.ratios.get(key, ())}
     known = by_share.get(block.share)
     if known is not None:
@@ -192,6 +236,19 @@ def _fold_ratio(progress: Progress, key: Key, block: Block) -> Progress:
     by_share[block.share] = RatioBlock(pair[0], pair[1], block.share)
     rows = tuple(by_share[share] for share in sorted(by_share))
     return replace(progress, ratios={**progress.ratios, key: rows})
+
+
+def _fold_latencies(progress: Progress, key: Key, block: Block, test: QuantileTest) -> Progress:
+    pair = _pair(block, _read(key, test.cell), LatencyHistogram)
+    if pair is None:
+        return progress
+    by_epoch = {epoch: (one, two) for epoch, one, two in progress.latencies.get(key, ())}
+    known = by_epoch.get(block.epoch, (LatencyHistogram(), LatencyHistogram()))
+    both = [merged(old, new) for old, new in zip(known, pair, strict=True)]
+    one, two = (cell for cell in both if isinstance(cell, LatencyHistogram))
+    by_epoch[block.epoch] = (one, two)
+    rows = tuple((epoch, *by_epoch[epoch]) for epoch in sorted(by_epoch))
+    return replace(progress, latencies={**progress.latencies, key: rows})
 
 
 def _fold_pairs(progress: Progress, key: Key, block: Block, test: PairTest) -> Progress:
@@ -211,6 +268,11 @@ def _fold_pairs(progress: Progress, key: Key, block: Block, test: PairTest) -> P
             more, coverage = total, labels.merge(covered, coverage)
         progress = replace(progress, pairs={**progress.pairs, key: (more, coverage)})
     return progress
+
+
+def _read(key: Key, cell: str) -> Key:
+    """Where in a block's cells a test reads."""
+    return cell or key[0], key[1]
 
 
 def _pair(block: Block, key: Key, kind: type[_P]) -> tuple[_P, _P] | None:

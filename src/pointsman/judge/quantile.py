@@ -117,6 +117,61 @@ def quantile_bounds(
     return lower, upper
 
 
+class Difference(msgspec.Struct, frozen=True):
+    """Challenger's quantile less champion's, or their quotient less 1.
+
+    challenger, champion, estimate: of the last epoch in which both have latencies
+    """
+
+    estimate: float | None
+    lower: float
+    upper: float
+    challenger: float | None
+    champion: float | None
+
+
+def difference(
+    epochs: Sequence[tuple[LatencyHistogram, LatencyHistogram]],
+    using: BetaBinomial,
+    alpha: float,
+    *,
+    relative: bool = False,
+) -> Difference:
+    """Bounds of one lasting difference of p-quantiles, each at alpha, at every look.
+
+    In each epoch both quantiles are bounded, half of the error each, and the k-th epoch has
+    1 / (k (k + 1)) of it, so that the bounds of all of them hold at once and the tightest count.
+    Quantiles themselves may move from epoch to epoch.
+    Source: `quantile_bounds`; the union of errors.
+    """
+    low, high = -math.inf, math.inf
+    estimate = one = two = None
+    for number, (ours, theirs) in enumerate(epochs, 1):
+        part = alpha / 2.0 / (number * (number + 1))
+        (low1, high1), (low0, high0) = (quantile_bounds(arm, using, part) for arm in (ours, theirs))
+        low = max(low, _apart(low1, high0, relative=relative))
+        high = min(high, _apart(high1, low0, relative=relative))
+        if ours.counts and theirs.counts:
+            one, two = _middle(ours, using.p), _middle(theirs, using.p)
+            estimate = _apart(one, two, relative=relative)
+    return Difference(estimate, low, high, one, two)
+
+
+def _apart(one: float, two: float, *, relative: bool) -> float:
+    """How far `one` is above `two`, of which one at most is infinite."""
+    if not relative:
+        return one - two
+    return one / two - 1.0 if two > 0.0 else math.inf
+
+
+def _middle(latencies: LatencyHistogram, p: float) -> float:
+    """The p-quantile of what was seen, as the upper edge of its bin."""
+    bins, counts = _sorted(latencies)
+    ends = np.cumsum(counts)
+    at = int(bins[np.searchsorted(ends, math.ceil(p * ends[-1]))])
+    return float(latency_edge(at + 1) - 1)
+
+
 def log_e_equal(
     epochs: Sequence[tuple[LatencyHistogram, LatencyHistogram]], using: BetaBinomial
 ) -> float:

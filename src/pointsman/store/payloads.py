@@ -49,11 +49,33 @@ def add_gauges(connection: Connection, *changes: Mapping[Key, Payload]) -> list[
 def cells(
     connection: Connection, project: str, rule: str, *, since_ms: int = 0
 ) -> dict[CellKey, Payload]:
-    """Evidence of one rule, all epochs apart, of blocks that begin at `since_ms` or later."""
-    query = select(cell).where(
-        cell.c.project == project, cell.c.rule == rule, cell.c.block_ms >= since_ms
-    )
-    return {CellKey(*row[:-1]): evidence.decode(row[-1]) for row in connection.execute(query)}
+    """Evidence of one rule, all epochs apart, of blocks that begin at `since_ms` or later.
+
+    Reads those blocks alone, however many there were before.
+    """
+    found: dict[CellKey, Payload] = {}
+    for epoch in epochs(connection, project, rule):
+        query = select(cell).where(
+            cell.c.project == project,
+            cell.c.rule == rule,
+            cell.c.epoch == epoch,
+            cell.c.block_ms >= since_ms,
+        )
+        for row in connection.execute(query):
+            found[CellKey(*row[:-1])] = evidence.decode(row[-1])
+    return found
+
+
+def epochs(connection: Connection, project: str, rule: str) -> list[int]:
+    """Epochs of a rule that have cells, in order; one step in the index for each of them."""
+    found: list[int] = []
+    next_one = select(func.min(cell.c.epoch)).where(cell.c.project == project, cell.c.rule == rule)
+    while True:
+        after = cell.c.epoch > (found[-1] if found else -1)
+        epoch = connection.scalar(next_one.where(after))
+        if epoch is None:
+            return found
+        found.append(int(epoch))
 
 
 class Wanted(msgspec.Struct, frozen=True):
