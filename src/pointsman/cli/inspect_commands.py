@@ -1,4 +1,4 @@
-"""explain, decisions, feedback, doctor, version, verify."""
+"""shadow, explain, decisions, feedback, doctor, version, verify."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,14 +8,24 @@ import typer
 
 from pointsman.cli.output import Format, say, structured, table, warn, when
 from pointsman.cli.session import ProjectName, Session, reporting
+from pointsman.cli.shadow_view import show_shadow
 from pointsman.domain.errors import PointsmanError
 
 _MARKS = {"ok": "ok", "warning": "warn", "failed": "FAIL"}
 
 
 def register(app: typer.Typer) -> None:
-    for command in (explain, decisions, feedback, doctor, version, verify):
+    for command in (shadow, explain, decisions, feedback, doctor, version, verify):
         app.command()(command)
+
+
+def shadow(context: typer.Context, project: ProjectName) -> None:
+    """Say how a shadow answers beside the variant that serves, and whether it is shown better."""
+    session: Session = context.obj
+    with reporting():
+        found = session.client().get(f"{session.project(project)}/shadow")
+        if not structured(found, session.output):
+            show_shadow(found)
 
 
 def explain(

@@ -1,12 +1,13 @@
 """What status, explain and the lists of decisions read. Nothing here writes."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, func, select
 
 from pointsman.domain import evidence
-from pointsman.domain.evidence import Payload
+from pointsman.domain.evidence import Paired, Payload
 from pointsman.domain.records import DecisionRecord, ShadowRecord
 from pointsman.store import rows
 from pointsman.store.evidence_schema import (
@@ -115,6 +116,41 @@ def arms(
         payload = evidence.decode(blob)
         known[metric] = evidence.merge(known[metric], payload) if metric in known else payload
     return merged
+
+
+class PairCell(msgspec.Struct, frozen=True):
+    """One block's pairs of a variant that served and one that shadowed it.
+
+    family: FLIPS or PAIRED
+    """
+
+    family: str
+    block_ms: int
+    slice: str
+    payload: Paired
+
+
+def pairs(  # noqa: PLR0913, PLR0917 - each names a part of what is asked for
+    connection: Connection,
+    project: str,
+    rule: str,
+    epochs: Sequence[int],
+    served: str,
+    shadow: str,
+) -> Iterator[PairCell]:
+    """Cells of pairs in some epochs of a rule, block by block."""
+    families = {evidence.member(f, shadow): f for f in (evidence.FLIPS, evidence.PAIRED)}
+    query = select(cell.c.metric, cell.c.block_ms, cell.c.slice, cell.c.payload).where(
+        cell.c.project == project,
+        cell.c.rule == rule,
+        cell.c.epoch.in_(epochs),
+        cell.c.variant == served,
+        cell.c.metric.in_(list(families)),
+    )
+    for metric, block_ms, name, blob in connection.execute(query):
+        payload = evidence.decode(blob)
+        if isinstance(payload, Paired):
+            yield PairCell(families[metric], block_ms, name, payload)
 
 
 def find_decision(connection: Connection, decision_id: str) -> DecisionRecord | None:

@@ -33,6 +33,8 @@ from pointsman.controller.rollcall import RollCall
 from pointsman.controller.rollout_routes import RolloutRoutes
 from pointsman.controller.rollout_view import RolloutViews
 from pointsman.controller.rollouts import Rollouts
+from pointsman.controller.shadow_routes import ShadowRoutes
+from pointsman.controller.shadowing import Shadowing
 from pointsman.controller.status import Statuses
 from pointsman.controller.switches import Switches
 from pointsman.controller.system_routes import SystemRoutes
@@ -121,6 +123,7 @@ def _graph(
         *ProjectRoutes(projects, switches, aliases, verbs, workers).routes(),
         *verbs.routes(),
         *OverviewRoutes(statuses, explanations, projects, views).routes(),
+        *ShadowRoutes(Shadowing(ledger, projects)).routes(),
         *AccessRoutes(ledger).routes(),
         *GatewayRoutes(feed, blobs, explanations.feedback).routes(),
         *SystemRoutes(
