@@ -22,6 +22,7 @@ mixtures.
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -168,7 +169,12 @@ def lower_bound(state: EventState, alpha: float, prior: EventPrior = DEFAULT_PRI
     check_alpha(alpha)
     if not state.challenger:
         return 0.0
-    return math.exp(_falling_root(lambda s: log_e_above(state, math.exp(s), prior), alpha))
+
+    @cache
+    def log_e(s: float) -> float:
+        return log_e_above(state, math.exp(s), prior)
+
+    return math.exp(_falling_root(log_e, alpha, *_expected(state)))
 
 
 def upper_bound(state: EventState, alpha: float, prior: EventPrior = DEFAULT_PRIOR) -> float:
@@ -298,16 +304,31 @@ def _log_likelihood(x: Floats, y: Floats, logits: Floats, s: Floats) -> Floats:
     return np.asarray(both.sum(axis=-1))
 
 
-def _falling_root(log_e: Callable[[float], float], alpha: float) -> float:
-    """Where a falling ln of an e-value reaches ln(1/alpha); -inf where it never gets there."""
-    low, high = -1.0, 1.0
+def _expected(state: EventState) -> tuple[float, float]:
+    """Between which ln of risks a bound is to be expected: 1 to 5 standard errors below the
+    estimate, so that finding it costs the same however many events there are."""
+    risk = estimate(state)
+    if risk is None:
+        return -1.0, 1.0
+    shares, x, y = _columns(state)
+    theta = special.expit(math.log(risk) + _logits(shares))
+    error = 1.0 / math.sqrt(float(((x + y) * theta * (1.0 - theta)).sum()))
+    return math.log(risk) - 5.0 * error, math.log(risk) - error
+
+
+def _falling_root(log_e: Callable[[float], float], alpha: float, low: float, high: float) -> float:
+    """Where a falling ln of an e-value reaches ln(1/alpha); -inf where it never gets there.
+
+    low, high: where it is looked for first
+    """
+    step = high - low
     while log_e(low) + math.log(alpha) <= 0:
         if low <= -_FARTHEST:
             return -math.inf
-        low *= 2
+        low, high, step = low - step, low, 2.0 * step
     while log_e(high) + math.log(alpha) >= 0:
-        high *= 2
-    return float(optimize.brentq(lambda s: log_e(s) + math.log(alpha), low, high, xtol=1e-13))
+        low, high, step = high, high + step, 2.0 * step
+    return float(optimize.brentq(lambda s: log_e(s) + math.log(alpha), low, high, xtol=1e-12))
 
 
 def _columns(state: EventState) -> tuple[Floats, Floats, Floats]:
