@@ -42,7 +42,7 @@ from pointsman.store.evidence_schema import cell, exposure
 from pointsman.store.headcounts import Heads
 from pointsman.store.payloads import Key
 
-LIMIT: Final = 1.5
+LIMIT: Final = 1.25
 """Two medians of the same work differ by as much on a machine that does other things too."""
 TICKS: Final = 40
 PROJECT: Final = "default/loan"
@@ -179,8 +179,8 @@ def fill(engine: Engine, size: Size, tests: dict[progress.Key, Test]) -> bytes:
 def payloads_of(rng: np.random.Generator, n: int) -> Iterator[tuple[str, Payload]]:
     """What a block of n decisions of one arm adds up to, half of them labelled."""
     for metric, rate in (
-        (evidence.DENIED, 0.05), (evidence.ERROR, 0.01), (FIRST[evidence.DENIED], 0.05),
-        (FIRST[evidence.ERROR], 0.01), (FIRST[evidence.WRONG], 0.1), (evidence.CORRECT, 0.9),
+        (evidence.DENIED, 0.05), (evidence.ERROR, 0.03), (FIRST[evidence.DENIED], 0.05),
+        (FIRST[evidence.ERROR], 0.03), (FIRST[evidence.WRONG], 0.1), (evidence.CORRECT, 0.9),
     ):  # fmt: skip
         yield metric, moments(rng, (rng.random(n) < rate).astype(float))
     for metric in (evidence.COST, evidence.LOG_LOSS, evidence.BRIER):

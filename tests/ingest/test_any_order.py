@@ -247,6 +247,7 @@ def stored_heads(world):
     """(of, variant, block) -> units assigned, served, logged, labelled; without empty ones."""
     rows = world.all(
         "SELECT of, variant, block_ms, assigned, served, logged, labelled FROM headcount"
+        " WHERE block_ms >= 0"
     )
     return {(of, v, block): tuple(heads) for of, v, block, *heads in rows if any(heads)}
 

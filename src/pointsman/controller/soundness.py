@@ -52,7 +52,7 @@ def health(  # noqa: PLR0913 - each names a part of what is asked for
         propensities in their own record, against the variant they were assigned
 
     project: `tenant/project`; matured_until: Unix milliseconds
-    Costs a sum over the blocks of the epochs, a row for each variant, however many decisions.
+    Reads a few running sums and the blocks that are not matured, however many decisions there were.
     """
     lines = headcounts.lines(connection, project, rule, epochs, block_of(matured_until))
     by_epoch = groupby(lines, key=lambda line: line.epoch)

@@ -183,7 +183,10 @@ headcount = Table(
     Column("labelled", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""First exposures of units by the chances they were drawn with, and how far they came."""
+"""First exposures of units by the chances they were drawn with, and how far they came.
+
+Lines of block -1 are the sums over all blocks.
+"""
 
 cell = Table(
     "cell",

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, case, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.dialects import sqlite
 
 from pointsman.store.evidence_schema import headcount
@@ -39,6 +39,9 @@ class Line(msgspec.Struct, frozen=True):
     matured: Heads
 
 
+ALL_BLOCKS: Final = -1
+"""Stands for a block where a line is the sum over all of them."""
+
 _STAGES: Final = (
     headcount.c.assigned,
     headcount.c.served,
@@ -48,13 +51,18 @@ _STAGES: Final = (
 
 
 def add(connection: Connection, changes: Mapping[Key, Heads]) -> None:
-    """Adds to the counts, by values of the key columns; what is taken back is negative."""
-    values = [
-        (*key, heads.assigned, heads.served, heads.logged, heads.labelled)
-        for key, heads in changes.items()
-    ]
-    if values:
-        connection.exec_driver_sql(_ADD, values)
+    """Adds to the counts, by values of the key columns; what is taken back is negative.
+
+    Sums over all blocks are kept beside them, so that reading never adds up a long epoch.
+    """
+    sums: dict[Key, list[int]] = {}
+    for (project, rule, epoch, block_ms, *rest), heads in changes.items():
+        counts = (heads.assigned, heads.served, heads.logged, heads.labelled)
+        for block in (block_ms, ALL_BLOCKS):
+            known = sums.setdefault((project, rule, epoch, block, *rest), [0] * len(counts))
+            known[:] = [a + b for a, b in zip(known, counts, strict=True)]
+    if sums:
+        connection.exec_driver_sql(_ADD, [(*key, *counts) for key, counts in sums.items()])
 
 
 def lines(
@@ -62,33 +70,50 @@ def lines(
 ) -> list[Line]:
     """Sums over the blocks of each epoch, in order of epoch.
 
-    matured_from: start of the first block that is not matured, Unix milliseconds
+    matured_from: start of the first block that is not matured, Unix milliseconds; reads as many
+        blocks as have begun since then
     """
-    keys = (headcount.c.epoch, headcount.c.of, headcount.c.chances, headcount.c.variant)
-    over = headcount.c.block_ms < matured_from
-    sums: list[ColumnElement[int]] = [func.sum(stage) for stage in _STAGES]
-    sums += [func.sum(case((over, stage), else_=0)) for stage in _STAGES]
+    found: list[Line] = []
+    for epoch in sorted(epochs):
+        asked = (connection, project, rule, epoch)
+        young = _sums(*asked, headcount.c.block_ms >= max(matured_from, 0))
+        for (of, chances, variant), heads in _sums(
+            *asked, headcount.c.block_ms == ALL_BLOCKS
+        ).items():
+            matured = _less(heads, young.get((of, chances, variant), Heads()))
+            drawn = msgspec.json.decode(chances, type=Chances)
+            found.append(Line(epoch, of, drawn, variant, heads, matured))
+    return found
+
+
+def _sums(
+    connection: Connection, project: str, rule: str, epoch: int, blocks: ColumnElement[bool]
+) -> dict[tuple[Of, str, str], Heads]:
+    keys = (headcount.c.of, headcount.c.chances, headcount.c.variant)
     query = (
-        select(*keys, *sums)
+        select(*keys, *(func.sum(stage) for stage in _STAGES))
         .where(
             headcount.c.project == project,
             headcount.c.rule == rule,
-            headcount.c.epoch.in_(epochs),
+            headcount.c.epoch == epoch,
+            blocks,
         )
         .group_by(*keys)
         .order_by(*keys)
     )
-    return [
-        Line(
-            epoch,
-            of,
-            msgspec.json.decode(chances, type=Chances),
-            variant,
-            Heads(*counts[:4]),
-            Heads(*counts[4:]),
-        )
-        for epoch, of, chances, variant, *counts in connection.execute(query)
-    ]
+    return {
+        (of, chances, variant): Heads(*counts)
+        for of, chances, variant, *counts in connection.execute(query)
+    }
+
+
+def _less(a: Heads, b: Heads) -> Heads:
+    return Heads(
+        a.assigned - b.assigned,
+        a.served - b.served,
+        a.logged - b.logged,
+        a.labelled - b.labelled,
+    )
 
 
 def _add_sql() -> str:

@@ -68,7 +68,7 @@ def delete_evidence(connection: Connection, before_ms: int) -> int:
     """How many cells, gauges, exposures and lines of counts went. Reads all of them."""
     old = (
         delete(cell).where(cell.c.block_ms < before_ms),
-        delete(headcount).where(headcount.c.block_ms < before_ms),
+        delete(headcount).where(headcount.c.block_ms.between(0, before_ms - 1)),
         delete(gauge).where(gauge.c.hour_ms < before_ms),
         delete(traffic).where(traffic.c.hour_ms < before_ms),
         delete(exposure).where(exposure.c.at_ms < before_ms),
