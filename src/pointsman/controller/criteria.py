@@ -4,18 +4,18 @@
 |---|---|---|
 | decision, operational; only relative bounds | events, exact | first exposures of units |
 | decision, operational; any other bound | mean of 0/1, exact and asymptotic | the same |
-| log loss, Brier score | mean | every labelled decision |
-| other classifier metrics | ratio | confusion counts, score histogram |
+| classifier | mean or ratio, see judge/measured.py | every labelled decision |
 """
 
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from pointsman.controller.catalog import slow_us
 from pointsman.domain import evidence
-from pointsman.judge import ratio
+from pointsman.judge import measured
 from pointsman.judge.mean import Tuning
 from pointsman.judge.progress import EventTest, Key, MeanTest, RatioTest, Test
 from pointsman.judge.verdict import Criteria, Criterion, Role, Worse
@@ -32,7 +32,6 @@ EXPECTED: Final = 40_000
 """Decisions of both arms after which a verdict is expected, unless the file says otherwise."""
 
 _HIGHER_IS_WORSE: Final = frozenset({"log_loss", "brier"})
-_MEANS: Final = {"log_loss": evidence.LOG_LOSS, "brier": evidence.BRIER}
 
 
 class Tested(msgspec.Struct, frozen=True):
@@ -73,7 +72,7 @@ def tested(spec: ProjectSpec, rollout: Rollout, slices: Sequence[str]) -> Tested
     names = {bound.metric for _, bound in bounds}
     return Tested(
         tests=tests,
-        cells={name: _cell(spec.metrics[name]) for name in names},
+        cells={name: _cell(spec, spec.metrics[name]) for name in names},
         labelled=frozenset(n for n in names if isinstance(spec.metrics[n], ClassifierMetric)),
         criteria=Criteria(
             tuple(items), tuning, alpha, whole={role: _whole(bounds, role) for role in Role}
@@ -135,27 +134,16 @@ def _test(spec: ProjectSpec, metric: Metric, bounds: Iterable[Bound]) -> Test:
         if all(bound.relative is not None for bound in bounds):
             return EventTest()
         return MeanTest(binary=True, first_exposures=True)
-    if metric.of in _MEANS:
-        return MeanTest()
-    classes = len(spec.classes)
-    match metric.of:
-        case "accuracy":
-            return RatioTest(ratio.accuracy(classes))
-        case "balanced_accuracy":
-            return RatioTest(ratio.balanced_accuracy(classes))
-        case "auc":
-            return RatioTest(ratio.auc())
-    positive = spec.classes.index(spec.positive_class)
-    of_positive = {
-        "precision": ratio.precision,
-        "recall": ratio.recall,
-        "specificity": ratio.specificity,
-        "f1": ratio.f1,
-    }
-    return RatioTest(of_positive[metric.of](classes, positive))
+    # Blocks are keyed by the metric's own name already.
+    return replace(_classifier(spec, metric), cell="")
 
 
-def _cell(metric: Metric) -> str:
+def _classifier(spec: ProjectSpec, metric: ClassifierMetric) -> MeanTest | RatioTest:
+    positive = spec.classes.index(spec.positive_class) if spec.positive_class else None
+    return measured.of_classifier(metric.of, len(spec.classes), positive)
+
+
+def _cell(spec: ProjectSpec, metric: Metric) -> str:
     match metric:
         case DecisionMetric():
             return evidence.member(evidence.FIRST, evidence.DENIED)
@@ -164,6 +152,4 @@ def _cell(metric: Metric) -> str:
             names = (evidence.SLOW, str(bound)) if bound else (evidence.ERROR,)
             return evidence.member(evidence.FIRST, *names)
         case ClassifierMetric():
-            if metric.of == "auc":
-                return evidence.SCORE
-            return _MEANS.get(metric.of, evidence.CONFUSION)
+            return _classifier(spec, metric).cell

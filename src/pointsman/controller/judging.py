@@ -19,9 +19,8 @@ from msgspec.structs import replace
 from pointsman.controller.criteria import Tested
 from pointsman.domain import evidence
 from pointsman.domain.evidence import BLOCK_MS, Confusion, Moments, Payload, block_of
-from pointsman.judge import progress, sample_ratio
+from pointsman.judge import progress
 from pointsman.judge.progress import Block, Key, Progress, Test
-from pointsman.judge.sample_ratio import Coverage, Draws, RatioState, Stage
 from pointsman.judge.verdict import Evidence, Health
 
 LATE_MS: Final = 600_000
@@ -31,7 +30,6 @@ SKEW_MS: Final = 5_000
 """How far gateways' clocks may be apart."""
 
 FIRST_ERROR: Final = evidence.member(evidence.FIRST, evidence.ERROR)
-FIRST_WRONG: Final = evidence.member(evidence.FIRST, evidence.WRONG)
 
 Row = tuple[int, str, str, str, Payload]
 """Block, variant, slice, metric and payload of one cell."""
@@ -58,7 +56,6 @@ class Judging(msgspec.Struct, frozen=True):
     read: what was read of open blocks, by epoch, then `variant|slice|metric`
     at_once, matured: what was folded, of decisions and of labels
     decisions, outcomes: of the challenger, by epoch; newest_ms: about when its last one was made
-    assigned, coverage: units by share
     slices: in the order they appeared
     """
 
@@ -74,8 +71,6 @@ class Judging(msgspec.Struct, frozen=True):
     decisions: dict[int, int] = {}
     outcomes: dict[int, int] = {}
     newest_ms: int = 0
-    assigned: RatioState = RatioState()
-    coverage: tuple[Coverage, ...] = ()
     slices: tuple[str, ...] = ()
 
 
@@ -108,7 +103,7 @@ def increment_metrics(wanted: Tested) -> tuple[str, ...]:
 def matured_metrics(wanted: Tested) -> tuple[str, ...]:
     """Metrics of the cells that are read when labels are matured."""
     own = {cell for name, cell in wanted.cells.items() if name in wanted.labelled}
-    own |= {FIRST_ERROR, FIRST_WRONG, evidence.CONFUSION, evidence.REWARD}
+    own |= {evidence.CONFUSION, evidence.REWARD}
     return tuple(sorted(own))
 
 
@@ -157,7 +152,6 @@ def read_increment(  # noqa: PLR0913, PLR0917 - each is a part of what is read
     judging = replace(
         judging, at_once=progress.fold(judging.at_once, block, _tests(wanted, labelled=False))
     )
-    judging = _assigned(judging, stretch, more, arms)
     blocks = [row[0] + BLOCK_MS for row in rows if row[1] == arms.challenger]
     newest = min(now_ms, max(blocks, default=0))
     return _counted(judging, stretch, _new(more, arms), newest)
@@ -222,19 +216,14 @@ def read_matured(
         of = {name: _labelled(rows, name, wanted) for name in (arms.challenger, arms.champion)}
         block = Block(block_ms, epoch, shares[epoch], of[arms.challenger], of[arms.champion])
         judging = replace(judging, matured=progress.fold(judging.matured, block, tests))
-        judging = _covered(judging, shares[epoch], rows, arms)
         labels = _outcomes(rows, arms.challenger)
         counted = judging.outcomes.get(epoch, 0) + labels
         judging = replace(judging, outcomes={**judging.outcomes, epoch: counted})
     return replace(judging, through_ms=max(judging.through_ms, until_ms))
 
 
-def evidence_of(judging: Judging, wanted: Tested) -> Evidence:
-    """What `judge` reads."""
-    health = Health(
-        stages={Stage.ASSIGNED: judging.assigned} if judging.assigned.draws else {},
-        coverage=judging.coverage,
-    )
+def evidence_of(judging: Judging, wanted: Tested, health: Health) -> Evidence:
+    """What `judge` reads. health: of the same epochs"""
     now = progress.evidence(judging.at_once, _tests(wanted, labelled=False), health)
     then = progress.evidence(judging.matured, _tests(wanted, labelled=True), health)
     return Evidence({**now.metrics, **then.metrics}, health)
@@ -287,20 +276,6 @@ def _labelled(rows: Iterable[Row], variant: str, wanted: Tested) -> dict[Key, Pa
     }
 
 
-def _assigned(
-    judging: Judging, stretch: Stretch, more: Mapping[str, Moments], arms: Arms
-) -> Judging:
-    """Units that met the rule for the first time in this epoch."""
-    counts = tuple(
-        sum(more.get(f"{name}||{FIRST_ERROR}", Moments()).n)
-        for name in (arms.challenger, arms.champion)
-    )
-    if not any(counts) or not 0.0 < stretch.share < 1.0:
-        return judging
-    draws = Draws((stretch.share, 1.0 - stretch.share), counts)
-    return replace(judging, assigned=sample_ratio.fold(judging.assigned, draws))
-
-
 def _new(more: Mapping[str, Moments], arms: Arms) -> int:
     """New decisions of the challenger: every one has a cost."""
     return sum(more.get(f"{arms.challenger}||{evidence.COST}", Moments()).n)
@@ -315,29 +290,6 @@ def _counted(judging: Judging, stretch: Stretch, new: int, newest_ms: int) -> Ju
         decisions={**judging.decisions, stretch.epoch: known + new},
         newest_ms=max(judging.newest_ms, newest_ms),
     )
-
-
-def _covered(judging: Judging, share: float, rows: Iterable[Row], arms: Arms) -> Judging:
-    """Units of a matured block, and those that have a label."""
-    counts: dict[tuple[str, str], int] = {}
-    for _, variant, name, metric, payload in rows:
-        if not name and isinstance(payload, Moments) and metric in {FIRST_ERROR, FIRST_WRONG}:
-            counts[variant, metric] = sum(payload.n)
-    units = [counts.get((name, FIRST_ERROR), 0) for name in (arms.challenger, arms.champion)]
-    labelled = [counts.get((name, FIRST_WRONG), 0) for name in (arms.challenger, arms.champion)]
-    known = [max(min(n, of), 0) for n, of in zip(labelled, units, strict=True)]
-    if not any(units) or not 0.0 < share < 1.0:
-        return judging
-    by_share = {row.share: row for row in judging.coverage}
-    old = by_share.get(share, Coverage(share, 0, 0, 0, 0))
-    by_share[share] = Coverage(
-        share,
-        old.challenger + units[0],
-        old.champion + units[1],
-        old.labelled_challenger + known[0],
-        old.labelled_champion + known[1],
-    )
-    return replace(judging, coverage=tuple(by_share[share] for share in sorted(by_share)))
 
 
 def _outcomes(rows: Iterable[Row], variant: str) -> int:

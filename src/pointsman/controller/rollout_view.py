@@ -110,7 +110,7 @@ def _evidence(seen: Seen) -> Shown:
 def _metric(seen: Seen, read: Read, measure: Measure) -> Shown:
     """One criterion: differences to the champion, shares where they are relative."""
     criterion = measure.criterion
-    known = judging.evidence_of(read.judging, read.wanted).metrics.get(criterion.key)
+    known = judging.evidence_of(read.judging, read.wanted, read.sound).metrics.get(criterion.key)
     found = assess(criterion, known, read.wanted.criteria, measure.harm_alpha)
     return {
         "role": criterion.role.value,

@@ -33,6 +33,7 @@ def health(  # noqa: PLR0913 - each names a part of what is asked for
     matured_until: int,
     *,
     challenger: str = "",
+    champion: str = CHAMPION,
 ) -> Health:
     """What the units of these epochs of a rule say, each epoch by itself, in order.
 
@@ -46,7 +47,7 @@ def health(  # noqa: PLR0913 - each names a part of what is asked for
       that it can be held against a label
     - labelled: those with a label, of blocks that ended by `matured_until`
 
-    coverage: labelled ones beside all, of matured blocks, of `challenger` and the champion; none
+    coverage: labelled ones beside all, of matured blocks, of `challenger` and `champion`; none
         where no challenger is named
     logged (propensities): the same first decisions and those of units held out, by the vector of
         propensities in their own record, against the variant they were assigned
@@ -56,16 +57,17 @@ def health(  # noqa: PLR0913 - each names a part of what is asked for
     """
     lines = headcounts.lines(connection, project, rule, epochs, block_of(matured_until))
     by_epoch = groupby(lines, key=lambda line: line.epoch)
-    return Health(tuple(_of_epoch(epoch, list(found), challenger) for epoch, found in by_epoch))
+    arms = (challenger, champion)
+    return Health(tuple(_of_epoch(epoch, list(found), arms) for epoch, found in by_epoch))
 
 
-def _of_epoch(epoch: int, lines: Sequence[Line], challenger: str) -> EpochHealth:
+def _of_epoch(epoch: int, lines: Sequence[Line], arms: tuple[str, str]) -> EpochHealth:
     split = [line for line in lines if line.of == "split"]
     logged = [line for line in lines if line.of == "logged"]
     return EpochHealth(
         epoch=epoch,
         stages={stage: RatioState(tuple(_draws(split, count))) for stage, count in _STAGES.items()},
-        coverage=tuple(_coverage(split, challenger)),
+        coverage=tuple(_coverage(split, arms)),
         logged=tuple(_draws(logged, _STAGES[Stage.ASSIGNED])),
     )
 
@@ -83,13 +85,13 @@ def _draws(lines: Iterable[Line], count: _Count) -> Iterator[Draws]:
             yield Draws(tuple(chance / whole for _, chance in possible), counts)
 
 
-def _coverage(lines: Iterable[Line], challenger: str) -> Iterator[Coverage]:
+def _coverage(lines: Iterable[Line], arms: tuple[str, str]) -> Iterator[Coverage]:
     for chances, found in _by_chances(lines):
         chance = dict(chances)
-        if challenger not in chance or CHAMPION not in chance:
+        if not chance.keys() >= set(arms):
             continue
-        one, two = (_matured(found.get(name)) for name in (challenger, CHAMPION))
-        share = chance[challenger] / (chance[challenger] + chance[CHAMPION])
+        one, two = (_matured(found.get(name)) for name in arms)
+        share = chance[arms[0]] / (chance[arms[0]] + chance[arms[1]])
         if one[0] + two[0]:
             yield Coverage(share, one[0], two[0], one[1], two[1])
 

@@ -14,10 +14,12 @@ from pointsman.controller.ledger import Ledger
 from pointsman.controller.pinned import Pinned, version_of
 from pointsman.controller.projects import Projects
 from pointsman.controller.rollcall import RollCall, WorkerReport
+from pointsman.controller.soundness import health
 from pointsman.decide.allocation import widths_of
 from pointsman.domain.evidence import BLOCK_MS, block_of
 from pointsman.domain.table import ProjectTable, Rule, Variant
 from pointsman.judge.assess import judge
+from pointsman.judge.verdict import Health as Soundness
 from pointsman.judge.verdict import Verdict as JudgeVerdict
 from pointsman.rollout import declared
 from pointsman.rollout.machine import Phase
@@ -54,6 +56,7 @@ class Read(msgspec.Struct, frozen=True):
     changed: bool
     verdict: JudgeVerdict | None
     wanted: Tested
+    sound: Soundness
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -183,11 +186,25 @@ class Reader:
         known, wanted = self._increments(known, now_ms, caught_up_ms)
         known = self._matured(known, wanted, caught_up_ms)
         verdict = None
-        if last is not None and last.judging == known and last.wanted.criteria == wanted.criteria:
+        sound = self._soundness(known)
+        same = last is not None and (last.judging, last.sound) == (known, sound)
+        if last is not None and same and last.wanted.criteria == wanted.criteria:
             verdict = last.verdict
         elif known.stretches:
-            verdict = judge(judging.evidence_of(known, wanted), wanted.criteria)
-        return Read(number, known, known != before, verdict, wanted)
+            verdict = judge(judging.evidence_of(known, wanted, sound), wanted.criteria)
+        return Read(number, known, known != before, verdict, wanted, sound)
+
+    def _soundness(self, known: Judging) -> Soundness:
+        """Whether the evidence can be believed, as of now."""
+        return health(
+            self._connection,
+            self._at.revision.project,
+            self._at.terms.rule,
+            [stretch.epoch for stretch in known.stretches],
+            known.through_ms,
+            challenger=self._arms.challenger,
+            champion=self._arms.champion,
+        )
 
     def _with_stretches(self, known: Judging) -> Judging:
         """With the epochs published since the last look, and their shares."""
