@@ -238,17 +238,25 @@ class World:
         self.deeds.others()
         return plan
 
-    def traffic(self, n, *, deny=None, errors=None, label=None):
-        """That many decisions of fresh units, taken in at once. Rates are by variant."""
+    def traffic(self, n, *, deny=None, errors=None, label=None, lost=None, lie=0.0):
+        """That many decisions of fresh units, taken in at once. Rates are by variant.
+
+        lost: records that never come; lie: how much too high the challenger's propensity is logged
+        """
         revision = self.projects.current(NAME)
         rule = self.table.rules[0]
         versions = {variant.name: variant.version for variant in self.table.variants}
-        chances = shares(rule.allocation)
+        logged = shares(rule.allocation)
+        if "challenger" in logged:
+            wrong = {"challenger": lie, "champion": -lie}
+            logged = {name: chance + wrong[name] for name, chance in logged.items()}
         records = []
         for _ in range(n):
             self.made += 1
             unit = f"u-{self.made}"
             assigned = lookup(rule.allocation, hash32(rule.salt, unit))
+            if self.draw.random() < (lost or {}).get(assigned, 0.0):
+                continue
             failed = self.draw.random() < (errors or {}).get(assigned, 0.0)
             denied = self.draw.random() < (deny or {}).get(assigned, 0.2)
             records.append(
@@ -270,8 +278,8 @@ class World:
                     version=versions[assigned],
                     reason="SPLIT",
                     served_reason="FALLBACK" if failed else "SPLIT",
-                    propensity=chances[assigned],
-                    propensities=(),
+                    propensity=logged[assigned],
+                    propensities=tuple(sorted(logged.items())),
                     probabilities=(0.1, 0.9) if denied else (0.9, 0.1),
                     predicted="fraud" if denied else "ok",
                     action="deny" if denied else "allow",

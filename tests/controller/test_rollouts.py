@@ -6,6 +6,7 @@ from tests.controller.rollout_world import DAY, FILE, NAME, SECOND, World
 from pointsman.controller.projects import Intent
 from pointsman.controller.rollout_view import RolloutViews
 from pointsman.controller.switches import Switches
+from pointsman.rollout.observation import Role, Verdict
 from pointsman.store import audit
 
 
@@ -78,6 +79,18 @@ def test_a_harmful_challenger_is_rolled_back_at_its_first_step(world):
     assert world.share() == 0.0
     assert "rolled back from 10 %: denied +" in world.sentences()[-1]
     assert world.told.sentences[-1] == world.sentences()[-1]
+
+
+@pytest.mark.parametrize("wrong", [{"lost": {"challenger": 0.7}}, {"lie": 0.15}])
+def test_evidence_that_cannot_be_believed_holds_a_rollout(world, wrong):
+    """Most of the challenger's records are lost, or its propensities are not those it was drawn
+    with: no harm is shown, and yet it does not grow."""
+    started(world)
+    world.grow(minutes=3, n=1_500, **wrong)
+
+    assert (world.phase, world.share()) == ("running", 0.1)
+    known = {change.role: change.verdict for change in world.state.verdicts}
+    assert known[Role.EVIDENCE] is Verdict.INCONCLUSIVE
 
 
 def test_two_controllers_at_once_do_not_double_a_step(world):
