@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from pointsman.decide.allocation import initial, reallocate
+from pointsman.decide.guards import guards_of
 from pointsman.domain import table
 from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.domain.names import CHAMPION, qualified
@@ -116,11 +117,13 @@ def compile_project(project: Project, state: ProjectState) -> ProjectTable:
         durability=spec.log.durability,
         on_log_failure=spec.log.on_failure,
     )
+    prints = tuple(fingerprint(fresh, place) for place in range(len(rules)))
     counted = tuple(
-        _with_epoch(rule, remembered.get(rule.name), fingerprint(fresh, place))
-        for place, rule in enumerate(rules)
+        _with_epoch(rule, remembered.get(rule.name), print_)
+        for rule, print_ in zip(rules, prints, strict=True)
     )
-    return msgspec.structs.replace(fresh, rules=counted)
+    numbered = msgspec.structs.replace(fresh, rules=counted)
+    return msgspec.structs.replace(numbered, guards=guards_of(project, numbered, prints))
 
 
 def next_state(state: ProjectState, published: ProjectTable) -> ProjectState:

@@ -39,6 +39,10 @@ class Kind(StrEnum):
     INTERNAL = "internal"
 
 
+UNREADABLE = "which are not probabilities"
+"""In the message where a model answered, and what it answered cannot be used: NaN, for example."""
+
+
 _FAULT: dict[Kind, Fault] = {
     Kind.MALFORMED: Fault.CALLER,
     Kind.INVALID: Fault.CALLER,

@@ -131,6 +131,54 @@ class Rule(msgspec.Struct, frozen=True):
     epoch: int
 
 
+class Bound(msgspec.Struct, frozen=True):
+    """The most a challenger's rate of an event may be worse than the champion's.
+
+    metric: its name in the project
+    event: `denied`, `positive`, `score`, `error`, `fallback`, `timeout`, `malformed`, `latency` or
+        `cost`; of the last two and of `score`, above `limit`: microseconds, cost, probability
+    worse: which way is harm
+    margin: as a share, of the champion's rate where `relative`, else of all; 0 or more
+    slices: attributes for each value of which it has to hold, too
+    """
+
+    metric: str
+    event: str
+    margin: float
+    relative: bool
+    limit: float = 0.0
+    worse: Literal["higher", "lower"] = "higher"
+    slices: tuple[str, ...] = ()
+
+    @property
+    def counted(self) -> str:
+        """Name of what is counted: equal for bounds on the same event."""
+        return f"{self.event}>{self.limit:.17g}" if self.event in LIMITED else self.event
+
+
+LIMITED: Final = frozenset({"latency", "cost", "score"})
+"""Events that are a figure being above a limit."""
+
+
+class Guard(msgspec.Struct, frozen=True):
+    """What gateways watch by themselves while a challenger grows: no controller has a part in it.
+
+    rule: that splits between the two
+    evidence: under which name its counts are kept (hex); another one wherever they must not be
+        added up: other epoch, other bounds
+    share: chance of the variant among the two, where the rule draws one of them
+    alpha: chance of a false alarm, over all looks, bounds and slices
+    """
+
+    rule: str
+    variant: str
+    against: str
+    evidence: str
+    share: float
+    alpha: float
+    bounds: tuple[Bound, ...]
+
+
 class ProjectTable(msgspec.Struct, frozen=True):
     """One project as gateways serve it: the whole truth a decision needs besides the request.
 
@@ -155,6 +203,7 @@ class ProjectTable(msgspec.Struct, frozen=True):
     durability: Literal["os", "durable"] = "os"
     on_log_failure: Literal["serve_fallback_unlogged", "refuse"] = "serve_fallback_unlogged"
     format: int = FORMAT
+    guards: tuple[Guard, ...] = ()
 
 
 class TableRow(msgspec.Struct, frozen=True):

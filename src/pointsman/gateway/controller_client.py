@@ -10,8 +10,9 @@ import aiohttp
 import msgspec
 
 from pointsman.domain.errors import Kind, PointsmanError
-from pointsman.domain.table import FORMAT, Manifest
+from pointsman.domain.table import Manifest
 from pointsman.gateway.errors import body
+from pointsman.gateway.manifest import read_manifest
 from pointsman.gateway.schema import encode
 from pointsman.gateway.settings import WorkerSettings
 from pointsman.runtime.blobs import BlobStore
@@ -21,8 +22,6 @@ FEEDBACK_S: Final = 5.0
 BLOB_SILENCE_S: Final = 10.0
 MANIFEST_BYTES: Final = 16 << 20
 _CHUNK: Final = 1 << 20
-
-_manifest = msgspec.json.Decoder(Manifest)
 
 
 class ControllerClient:
@@ -120,21 +119,6 @@ async def no_controller(_feedback_id: str, _tenant: str) -> tuple[int, bytes]:
         "this gateway has no controller to ask",
         hint="feedback is kept and joined when a controller reads the journal",
     )
-
-
-def read_manifest(content: bytes) -> Manifest:
-    """The manifest. Raises PointsmanError(INVALID) for anything else."""
-    try:
-        manifest = _manifest.decode(content)
-    except (msgspec.DecodeError, ValueError) as error:
-        raise PointsmanError(Kind.INVALID, f"the manifest cannot be read: {error}") from None
-    if manifest.format != FORMAT:
-        raise PointsmanError(
-            Kind.INVALID,
-            f"the manifest has format {manifest.format}, this gateway reads {FORMAT}",
-            hint="upgrade gateways before the controller",
-        )
-    return manifest
 
 
 async def _bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:

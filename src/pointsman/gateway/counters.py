@@ -17,6 +17,9 @@ from typing import Final
 
 import msgspec
 
+COUNTERS: Final = "counters"
+"""Directory of a gateway's counter files, below DATA/gateway."""
+
 _MAGIC: Final = b"PMCOUNT1"
 _HEADER: Final = struct.Struct("<8sQQQ")
 _HEADER_BYTES: Final = 64

@@ -5,6 +5,7 @@ Nothing of what is being served is touched; whoever asked swaps the result in, o
 
 import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -13,10 +14,11 @@ from pointsman.decide.table import load as compile_table
 from pointsman.domain import artifact
 from pointsman.domain.artifact import ArtifactManifest
 from pointsman.domain.errors import Kind, PointsmanError, Violation
-from pointsman.domain.table import Feature, ProjectTable, Runtime, TableRow, Variant, digest
+from pointsman.domain.table import Feature, Guard, ProjectTable, Runtime, TableRow, Variant, digest
 from pointsman.gateway.counters import Counters
 from pointsman.gateway.schema import Schema
 from pointsman.gateway.served import Pick, Score, Served
+from pointsman.gateway.tally import Tally
 from pointsman.runtime.blobs import BlobStore
 from pointsman.runtime.rows import picker
 
@@ -37,7 +39,17 @@ class Warmer(Protocol):
 class Loader:
     """Models that are loaded stay loaded for as long as a served table names them."""
 
-    def __init__(self, blobs: BlobStore, counters: Counters, runner: Warmer | None) -> None:
+    def __init__(
+        self,
+        blobs: BlobStore,
+        counters: Counters,
+        runner: Warmer | None,
+        gateway: Path,
+        slot: int,
+    ) -> None:
+        self._gateway = gateway
+        self._slot = slot
+        self._tallies: dict[str, Tally] = {}
         self.blobs = blobs
         self.counters = counters
         self._runner = runner
@@ -81,7 +93,17 @@ class Loader:
                 hint="the table that is in use stays in use",
                 violations=tuple(found),
             )
-        return Served(compiled, Schema(table), scores, picks, self.counters), tuple(cold)
+        made = Served(compiled, Schema(table), scores, picks, self.counters)
+        made.tallies = {guard.rule: self._tally(guard, table) for guard in table.guards}
+        return made, tuple(cold)
+
+    def _tally(self, guard: Guard, table: ProjectTable) -> Tally:
+        """The one there is, if there is one: its file has one writer."""
+        known = self._tallies.get(guard.evidence)
+        if known is None:
+            known = Tally(guard, table, self._gateway, self._slot)
+            self._tallies[guard.evidence] = known
+        return known
 
     async def keep_only(self, served: list[Served]) -> None:
         """Lets go of models that no table names any more, here and in the model runner."""
@@ -91,6 +113,8 @@ class Loader:
             for variant in project.table.variants
         }
         self._models = {key: model for key, model in self._models.items() if key in used}
+        guards = {guard.evidence for project in served for guard in project.table.guards}
+        self._tallies = {key: tally for key, tally in self._tallies.items() if key in guards}
         if self._runner is not None:
             await self._runner.keep(
                 variant.artifact

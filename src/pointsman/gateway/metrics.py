@@ -42,6 +42,7 @@ COUNTERS: Final = {
     "pointsman_connections_refused": "Connections closed at once: too many were open.",
     "pointsman_client_timeouts": "Connections closed because the client was too slow, by phase.",
     "pointsman_tables_refused": "Project tables that were not taken into use.",
+    "pointsman_guard_breaches": "Variants the local guard took out, by the metric that broke.",
     OVERFLOW[0]: "Counts lost to a full counter file; should be 0.",
 }
 GAUGES: Final = {

@@ -14,15 +14,20 @@ from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.gateway import files
 
 FILE: Final = "overrides.json"
+JOURNALED: Final = "overrides.journaled.json"
 
 
 class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """target: `tenant/project` (all to the champion) or `tenant/project/variant` (nothing there)"""
+    """target: `tenant/project` (all to the champion) or `tenant/project/variant` (nothing there)
+
+    version: of the variant, where the switch is about that one alone (the guard's are), else empty
+    """
 
     target: str
     at_ms: int = 0
     actor: str = ""
     reason: str = ""
+    version: str = ""
 
 
 class Overrides(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +86,34 @@ def lift_switch(path: Path, target: str) -> bool:
 
 def _write(path: Path, switches: tuple[Switch, ...]) -> None:
     files.replace(path, msgspec.json.format(msgspec.json.encode(Overrides(switches)), indent=2))
+
+
+class Journaled:
+    """Which switches are in the journal: one set while nobody wrote it down is written later.
+
+    Of one worker alone. After a crash between the two a switch may be journaled twice, never not.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._known = read(path).switches
+        except (PointsmanError, OSError):
+            self._known = ()
+
+    def news(self, current: Overrides) -> list[tuple[Switch, bool]]:
+        """Each switch that was set (True) or lifted since, by target."""
+        before = {switch.target: switch for switch in self._known}
+        after = {switch.target: switch for switch in current.switches}
+        changed = [t for t in before.keys() | after.keys() if before.get(t) != after.get(t)]
+        return [
+            (after.get(target) or before[target], target in after) for target in sorted(changed)
+        ]
+
+    def done(self, current: Overrides) -> None:
+        """They are in the journal. Raises OSError."""
+        self._known = current.switches
+        _write(self._path, current.switches)
 
 
 class Watch:

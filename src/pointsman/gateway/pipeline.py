@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 from pointsman.decide.view import certain
 from pointsman.domain.action import DENY
 from pointsman.domain.decision import Reason
-from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.errors import UNREADABLE, Kind, PointsmanError
 from pointsman.domain.names import CHAMPION
 from pointsman.gateway import records
 from pointsman.gateway.compress import packed
@@ -24,7 +24,7 @@ from pointsman.gateway.log import Log
 from pointsman.gateway.served import Member
 from pointsman.gateway.settings import Limits
 from pointsman.gateway.shadows import Shadows
-from pointsman.gateway.work import Job, Row
+from pointsman.gateway.work import Fault, Job, Row
 
 _logger = logging.getLogger(__name__)
 
@@ -34,6 +34,12 @@ NATIVE_ROWS: Final = 1024
 """Most rows the model runner takes in one call."""
 _SLICE_S: Final = 0.05
 """Rows whose deadlines are this close share one call of the model runner."""
+_FAULTS: Final = {
+    Kind.TIMEOUT: Fault.TIMEOUT,
+    Kind.INVALID: Fault.INPUT,
+    Kind.OVERLOADED: Fault.UNAVAILABLE,
+    Kind.UNAVAILABLE: Fault.UNAVAILABLE,
+}
 _NEVER: Final = 1 << 60
 """Rows a job that was given up waits for: what still comes back for it finishes nothing."""
 
@@ -258,6 +264,8 @@ class Pipeline:
                 self._finished(job)
             elif job.deadline < now:
                 row.error = _joined(row.error, "deadline exceeded")
+                if row.tried == 1:
+                    row.fault = Fault.LATE
                 job.failure = job.failure or PointsmanError(
                     Kind.TIMEOUT,
                     f"no variant answered within {job.served.table.deadline_ms} ms",
@@ -278,6 +286,8 @@ class Pipeline:
         member = row.member
         self._values[member.counters.errors] += 1
         row.error = _joined(row.error, f"{member.name}: {failure.message}")
+        if row.tried == 1:
+            row.fault = _fault(failure)
         fallbacks = row.decision.fallbacks
         if row.tried > len(fallbacks):
             row.job.failure = row.job.failure or failure
@@ -384,6 +394,8 @@ class Pipeline:
             self.pending_rows -= len(job.rows)
             job.close()
             return
+        if job.served.tallies and job.logged:
+            self._tally(job)
         if job.failure is not None:
             self._values[job.served.counters.unanswered] += len(job.rows)
             self._refuse(job, job.failure)
@@ -403,6 +415,14 @@ class Pipeline:
         except Exception:
             _logger.exception("the answer of %s could not be sent and counted", job.id)
         job.close()
+
+    def _tally(self, job: Job) -> None:
+        """Counts what a guard watches; whatever goes wrong there, the answer goes out."""
+        try:
+            for rule, tally in job.served.tallies.items():
+                tally.count(job, [row for row in job.rows if row.decision.rule == rule])
+        except Exception:
+            _logger.exception("what the guard watches of %s could not be counted", job.id)
 
     def _refuse(self, job: Job, error: PointsmanError) -> None:
         if not job.rows:
@@ -459,6 +479,12 @@ def _as_failure(error: Exception) -> PointsmanError:
     if isinstance(error, PointsmanError):
         return error
     return PointsmanError(Kind.BACKEND_FAILED, f"{type(error).__name__}: {str(error)[:300]}")
+
+
+def _fault(failure: PointsmanError) -> Fault:
+    if UNREADABLE in failure.message:
+        return Fault.MALFORMED
+    return _FAULTS.get(failure.kind, Fault.ERROR)
 
 
 def _joined(before: str, more: str) -> str:

@@ -16,6 +16,7 @@ from pointsman.gateway.counters import Counters
 from pointsman.gateway.metrics import MemberCounters, ProjectCounters
 from pointsman.gateway.routes import Action, Match
 from pointsman.gateway.schema import Schema, encode
+from pointsman.gateway.tally import Tally
 
 Pick = Callable[[Sequence[Any]], Sequence[Any]]
 
@@ -90,9 +91,10 @@ class Member:
 
 
 class Served:
-    """One project. Immutable but for `live`, which is replaced as a whole.
+    """One project. Immutable once loaded, but for `live`, which is replaced as a whole.
 
     probabilities: `%`-format of the class-to-probability object of a native answer
+    tallies: what is counted for guards, by rule; empty where the table declares none
     """
 
     __slots__ = (
@@ -110,6 +112,7 @@ class Served:
         "refuse_unlogged",
         "schema",
         "table",
+        "tallies",
     )
 
     def __init__(
@@ -143,6 +146,7 @@ class Served:
             )
             for variant in table.variants
         }
+        self.tallies: Mapping[str, Tally] = {}
         self.pins = _pins(table.variants)
         self.probabilities = (
             "{" + ",".join(_json(name).replace("%", "%%") + ":%r" for name in table.classes) + "}}"

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import random
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -18,11 +17,12 @@ from pointsman.domain.names import qualified
 from pointsman.domain.table import Manifest, Runtime, TableRow, encode
 from pointsman.gateway import files
 from pointsman.gateway.auth import Gatekeeper
-from pointsman.gateway.controller_client import ControllerClient, read_manifest
+from pointsman.gateway.controller_client import ControllerClient
 from pointsman.gateway.edge import Edge
 from pointsman.gateway.loader import Loader
+from pointsman.gateway.manifest import LAST_GOOD, read_manifest
 from pointsman.gateway.overrides import FILE as OVERRIDES
-from pointsman.gateway.overrides import Switch, Watch
+from pointsman.gateway.overrides import Overrides, Watch
 from pointsman.gateway.served import Served, Table
 from pointsman.gateway.settings import WorkerSettings
 
@@ -91,7 +91,7 @@ class TableFeed:
     async def start(self) -> None:
         """Takes the last known good table into use, where there is one; warm or not, it serves."""
         self._overrides.changed()
-        path = self._settings.gateway / "table.json"
+        path = self._settings.gateway / LAST_GOOD
         try:
             manifest = read_manifest(path.read_bytes())
         except FileNotFoundError:
@@ -240,7 +240,7 @@ class TableFeed:
         """Writes the last known good: what is served, with the newest switches and keys."""
         manifest = self._manifest
         assert manifest is not None
-        path = self._settings.gateway / "table.json"
+        path = self._settings.gateway / LAST_GOOD
         good = msgspec.structs.replace(manifest, rows=tuple(self._rows.values()))
         content = encode(good)
         with files.locked(path.with_suffix(".lock")):
@@ -252,19 +252,22 @@ class TableFeed:
                 pass  # there is none worth keeping
             files.replace(path, content)
 
-    def check_overrides(self, on_change: Callable[[Switch, bool], None]) -> None:
-        """Heeds the local switches if they changed. on_change: told of each one set or lifted."""
+    @property
+    def overrides(self) -> Overrides:
+        """The local switches in force."""
+        return self._overrides.current
+
+    def check_overrides(self) -> None:
+        """Heeds the local switches if they changed."""
         before = {switch.target: switch for switch in self._overrides.current.switches}
         problem = self._overrides.problem
         if self._overrides.changed():
             self.set_live()
             after = {switch.target: switch for switch in self._overrides.current.switches}
             for target in sorted(before.keys() ^ after.keys()):
-                switch = after.get(target) or before[target]
                 _logger.warning(
                     "kill switch on %s %s", target, "set" if target in after else "lifted"
                 )
-                on_change(switch, target in after)
         if self._overrides.problem != problem:
             self._tell()
 

@@ -1,6 +1,7 @@
 """One request on its way through the pipeline, and its rows, each a decision of its own."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -26,6 +27,18 @@ class Reply(Protocol):
         """Sends the answer; called exactly once. head: header lines, each ended by CRLF."""
 
 
+class Fault(StrEnum):
+    """Why the assigned variant gave no answer; its value is what the record says."""
+
+    NONE = ""
+    TIMEOUT = "timeout"
+    LATE = "late"  # the deadline had passed before it was asked
+    MALFORMED = "malformed"  # what it answered are no probabilities, NaN among them
+    INPUT = "input"  # it cannot take what the caller sent
+    UNAVAILABLE = "unavailable"  # the model runner, or a place in its queue, was not there
+    ERROR = "error"
+
+
 class Row(msgspec.Struct, gc=False):
     """One decision.
 
@@ -36,6 +49,7 @@ class Row(msgspec.Struct, gc=False):
     scores: probabilities in class order, None until somebody answered
     chosen: position of the predicted class
     error: everything that went wrong on the way, for the record
+    fault: why the assigned variant did not answer, whatever did instead
     """
 
     job: "Job"
@@ -50,6 +64,7 @@ class Row(msgspec.Struct, gc=False):
     scores: list[float] | None = None
     chosen: int = -1
     error: str = ""
+    fault: Fault = Fault.NONE
 
 
 class Job(msgspec.Struct, gc=False):

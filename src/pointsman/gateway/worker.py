@@ -25,14 +25,14 @@ from pointsman.domain.records import OverrideRecord
 from pointsman.gateway.app import App
 from pointsman.gateway.auth import Shut
 from pointsman.gateway.controller_client import ControllerClient, no_controller
-from pointsman.gateway.counters import Counters
+from pointsman.gateway.counters import COUNTERS, Counters
 from pointsman.gateway.edge import Edge
 from pointsman.gateway.feedback import Feedback
 from pointsman.gateway.intake import Intake
 from pointsman.gateway.listener import Listener, Loads
 from pointsman.gateway.loader import Loader
 from pointsman.gateway.log import Log
-from pointsman.gateway.overrides import Switch
+from pointsman.gateway.overrides import JOURNALED, Journaled, Overrides
 from pointsman.gateway.pipeline import Pipeline
 from pointsman.gateway.protocol import FastLane
 from pointsman.gateway.served import Table
@@ -43,9 +43,6 @@ from pointsman.runtime.blobs import BlobStore
 from pointsman.runtime.lifeline import die_with_parent
 
 _logger = logging.getLogger(__name__)
-
-COUNTERS: Final = "counters"
-"""Directory of the counter files, below DATA/gateway."""
 
 CONFIG_EXIT: Final = 78
 BROKEN_EXIT: Final = 74  # EX_IOERR: the disk failed
@@ -105,7 +102,10 @@ class Worker:
         self.edge.now = loop.time()
         blobs = BlobStore(settings.blobs)
         self.client = ControllerClient(settings) if settings.admin_url else None
-        loader = Loader(blobs, self.counters, runner)
+        # One worker writes down what all of them heed.
+        self._journaled = Journaled(settings.gateway / JOURNALED) if settings.slot == 0 else None
+        self._told: Overrides | None = None
+        loader = Loader(blobs, self.counters, runner, settings.gateway, settings.slot)
         self.feed = TableFeed(settings, self.edge, loader, self.client)
         state = no_controller if self.client is None else self.client.feedback_state
         app = App(self.edge, Feedback(self.log, self.counters, limits), state, directory)
@@ -202,7 +202,8 @@ class Worker:
             self.server.loads.tell(len(connections))
         if tick % _OVERRIDE_TICKS == 0:
             self.log.check()
-            self.feed.check_overrides(self._switched)
+            self.feed.check_overrides()
+            self._journal_switches()
         if tick % _SECOND_TICKS == 0:
             self.edge.renew_date(time.time())
             self._gauges(ready=int(self.edge.ready), connections=len(connections))
@@ -212,19 +213,25 @@ class Worker:
         self.counters.set("pointsman_ready", worker, ready)
         self.counters.set("pointsman_connections", worker, connections)
 
-    def _switched(self, switch: Switch, is_set: bool) -> None:  # noqa: FBT001 - a callback
-        if self.settings.slot != 0:
-            return  # one worker writes down what all of them heed
-        record = OverrideRecord(
-            switch.at_ms or time.time_ns() // 1_000_000,
-            switch.target,
-            is_set,
-            switch.actor,
-            switch.reason,
-        )
+    def _journal_switches(self) -> None:
+        """Writes down what was set or lifted since, or while this worker was not there."""
+        current = self.feed.overrides
+        if self._journaled is None or current is self._told:
+            return
+        now_ms = time.time_ns() // 1_000_000
+        records = [
+            # Who lifted a switch is not known here: the file only says that it is gone.
+            OverrideRecord(switch.at_ms or now_ms, switch.target, True, switch.actor, switch.reason)
+            if is_set
+            else OverrideRecord(now_ms, switch.target, False, "", "lifted")
+            for switch, is_set in self._journaled.news(current)
+        ]
         try:
-            self.log.append([encode_record(record)])
-        except PointsmanError as error:
+            if records:
+                self.log.append([encode_record(record) for record in records])
+                self._journaled.done(current)
+            self._told = current
+        except (PointsmanError, OSError) as error:
             _logger.error("a kill switch could not be journaled: %s", error)
 
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.errors import UNREADABLE, Kind, PointsmanError
 
 SUM_TOLERANCE: Final = 1e-3
 """How far a row of probabilities may be from adding up to one (float32 sums over many trees)."""
@@ -33,8 +33,6 @@ def checked(scores: NDArray[Any], rows: int, classes: int, source: str) -> NDArr
     if not (worst <= SUM_TOLERANCE and lowest >= -ROUNDING):
         bad = ~((np.abs(excess) <= SUM_TOLERANCE) & (scores.min(axis=1) >= -ROUNDING))
         values = scores[int(bad.argmax())].tolist()[:8]
-        raise PointsmanError(
-            Kind.BACKEND_FAILED, f"{source} returned {values}, which are not probabilities"
-        )
+        raise PointsmanError(Kind.BACKEND_FAILED, f"{source} returned {values}, {UNREADABLE}")
     probabilities: NDArray[np.float64] = scores
     return probabilities if lowest >= 0.0 else np.clip(probabilities, 0.0, 1.0)

@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pointsman.domain.artifact import ArtifactManifest
-from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.errors import UNREADABLE, Kind, PointsmanError
 from pointsman.domain.table import Feature, Runtime
 from pointsman.runtime.blobs import BlobStore
 from pointsman.runtime.checks import PROBE_TOLERANCE, ROUNDING, SUM_TOLERANCE, checked
@@ -113,7 +113,7 @@ class OnnxModel:
             # A NaN or an infinity fails the comparison, so this checks for them as well.
             lowest = min(values)
             if not (abs(total - 1.0) <= SUM_TOLERANCE and lowest >= -ROUNDING):
-                raise self._failed(f"returned {values[:8]}, which are not probabilities")
+                raise self._failed(f"returned {values[:8]}, {UNREADABLE}")
             if lowest < 0.0:
                 scores = np.clip(scores, 0.0, 1.0)
             return scores  # type: ignore[no-any-return] # onnxruntime is untyped

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import structlog
 
 from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.gateway.counters import COUNTERS
+from pointsman.gateway.guarding import TICK_S, GuardWatch
 from pointsman.gateway.settings import ENVIRONMENT as WORKER_VARIABLE
 from pointsman.gateway.settings import WorkerSettings
 from pointsman.store.secret import TOKEN_PREFIX, digest_of, fresh_secret
@@ -26,6 +29,7 @@ from pointsman.wiring import handover, logs
 from pointsman.wiring.handover import Handover
 from pointsman.wiring.settings import Settings, is_loopback
 
+_log = structlog.get_logger(__name__)
 _LOCK: Final = "serve.lock"
 _SOCKET_PATH_BYTES: Final = 100
 """Unix socket paths end at 107 bytes; below a deeper data directory the socket moves to /tmp."""
@@ -72,7 +76,28 @@ class _Parent:
         if self._here:
             children.append(self._controller())
         self._greet()
-        return asyncio.run(Supervisor(children).run(self._announce))
+        return asyncio.run(self._watch_over(Supervisor(children)))
+
+    async def _watch_over(self, supervisor: Supervisor) -> int:
+        guard = asyncio.create_task(self._guard(), name="guard")
+        try:
+            return await supervisor.run(self._announce)
+        finally:
+            guard.cancel()
+
+    async def _guard(self) -> None:
+        """Looks at the workers' counts every second, for as long as they run."""
+        gateway = self._wanted.data / "gateway"
+        watch = GuardWatch(gateway, self._blobs, gateway / COUNTERS)
+        while True:
+            try:
+                watch.tick()
+            except (PointsmanError, OSError) as error:
+                _log.error("the local guard could not act", error=str(error))
+            except Exception:  # noqa: BLE001 - whatever it is, it is told, and the next look comes
+                # A guard that ended over one fault would protect nobody from the next.
+                _log.exception("the local guard failed")
+            await asyncio.sleep(TICK_S)
 
     def _controller(self) -> Child:
         told = Handover(
