@@ -244,9 +244,7 @@ def test_its_switch_ends_with_the_version_it_is_about(world, kit):
     world.publish([reweighted], 2)
     watch.tick()
     still = switches(world)
-    newer = guarded(
-        world, kit, kit.replace(challenger(), version="3"), number=3, evidence="c" * 32
-    )
+    newer = guarded(world, kit, kit.replace(challenger(), version="3"), number=3, evidence="c" * 32)
     world.publish([newer], 3)
     watch.tick()
 

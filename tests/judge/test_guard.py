@@ -1,4 +1,4 @@
-"""The local guard's arithmetic: looked at every second, it alarms as rarely as it says, and soon."""
+"""The local guard's arithmetic: looked at every second, it alarms as rarely as it says."""
 
 import math
 

@@ -21,6 +21,7 @@ from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import canonical
 from pointsman.spec.models import Project
 from pointsman.store import audit, overview, proposals, published, revisions
+from pointsman.store import switches as local_switches
 from pointsman.store.overview import Line
 from pointsman.store.revisions import Revision
 
@@ -72,9 +73,13 @@ class Statuses:
             newest = published.latest(connection)
             told = audit.entries(connection, target=name, limit=1)
             proposed = proposals.of_project(connection, name, "open")
+            by_gateways = local_switches.told(connection, name)
         loaded = self._workers.loaded(name)
         shown = [{**msgspec.to_builtins(switch), "where": "controller"} for switch in switches]
-        shown += self._workers.local_switches(name)
+        if loaded:
+            shown += self._workers.local_switches(name)
+        else:  # they run elsewhere, and only their journals can say it
+            shown += [_at_a_gateway(one) for one in local_switches.in_force(by_gateways)]
         killed = [switch["target"] for switch in shown]
         project = canonical.parse(revision.spec)
         return {
@@ -141,19 +146,11 @@ class Statuses:
         """Revisions, and everything that happened to a project, newest first."""
         with self._ledger.reading() as connection:
             entries = audit.entries(connection, target=name, limit=limit)
+            by_gateways = local_switches.told(connection, name, limit)
             found = revisions.history(connection, name, limit)
         return {
             "project": name,
-            "entries": [
-                {
-                    "at_ms": entry.at_ms,
-                    "action": entry.action,
-                    "sentence": entry.sentence,
-                    "actor": entry.actor,
-                    "payload": entry.payload,
-                }
-                for entry in entries
-            ],
+            "entries": _happened(entries, by_gateways)[:limit],
             "revisions": [
                 {
                     "number": revision.number,
@@ -217,6 +214,42 @@ def phase(revision: Revision, loaded: Sequence[Mapping[str, Any]], killed: Seque
         return "published"
     current = all(worker["digest"] == revision.table_digest for worker in loaded)
     return "serving" if current else "updating"
+
+
+def _happened(entries: Sequence[audit.Logged], told: Sequence[local_switches.Told]) -> list[Shown]:
+    """What was changed here, and what gateways did by themselves, newest first."""
+    found: list[Shown] = [
+        {
+            "at_ms": entry.at_ms,
+            "action": entry.action,
+            "sentence": entry.sentence,
+            "actor": entry.actor,
+            "payload": entry.payload,
+        }
+        for entry in entries
+    ]
+    found += [
+        {
+            "at_ms": one.at_ms,
+            "action": "gateway.kill" if one.set else "gateway.unkill",
+            "sentence": local_switches.sentence(one),
+            "actor": one.actor,
+            "payload": {"target": one.target, "reason": one.reason, "stream": one.stream},
+        }
+        for one in told
+    ]
+    # Sorting is stable: what the audit log has in order stays so.
+    return sorted(found, key=lambda entry: -int(entry["at_ms"]))
+
+
+def _at_a_gateway(one: local_switches.Told) -> Shown:
+    return {
+        "target": one.target,
+        "at_ms": one.at_ms,
+        "actor": one.actor,
+        "reason": one.reason,
+        "where": "gateway",
+    }
 
 
 def _with_figures(
