@@ -109,3 +109,20 @@ def test_rare_events_keep_the_exact_interval_and_say_what_it_takes_for_granted()
 
     assert found["value"] == 5 / 3200
     assert "as independent" in found["method"]
+
+
+def test_a_declared_event_is_shown_of_first_exposures_and_said_to_be_missing_elsewhere() -> None:
+    """Each under the name the project gave it."""
+    body = document("loan")
+    body["spec"]["metrics"] = {
+        "unreadable": {"kind": "operational", "event": "malformed"},
+        "sure": {"kind": "decision", "event": "score > 0.9"},
+    }
+    found = Moments()
+    for unit in range(10):
+        found.observe(unit, float(unit == 0))
+    payloads = {"first/malformed": found}
+    shown = figures.of_arm(Project.model_validate(body), TABLE, payloads)
+
+    assert (shown["unreadable"]["value"], shown["unreadable"]["n"]) == (0.1, 10)
+    assert "a unit once an epoch" in shown["sure"]["missing"]

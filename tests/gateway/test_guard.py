@@ -3,6 +3,7 @@
 import json
 import time
 
+from pointsman.domain.events import Event, happened
 from pointsman.domain.records import DecisionRecord, OverrideRecord
 from pointsman.domain.table import Bound, Guard, Runtime, Variant, encode
 from pointsman.gateway.counters import merged
@@ -132,6 +133,44 @@ def test_only_first_exposures_of_units_that_the_split_drew_count(world, kit):
     assert counts["n", "challenger", "channel=web"] == own
     assert counts["n", "challenger", "channel=app"] == own
     assert counts["error", "challenger", ""] == 0
+
+
+def test_a_worker_counts_what_its_records_say(world, kit):
+    """Every kind of event, by the rules of the control plane, from the journal alone."""
+    events = [
+        *[Event(kind) for kind in ("denied", "positive", "error", "fallback", "malformed")],
+        *[Event("timeout"), Event("score", 0.9), Event("cost", 0.5), Event("latency", 1.0)],
+    ]
+    bounds = [Bound(e.name, e.kind, 0.01, relative=False, limit=e.limit) for e in events]
+    # Its probabilities are NaN where the amount is not small.
+    nan = world.model((-1.0, 0.0), bias=20.0, function="Sqrt")
+    newcomer = Variant(
+        "challenger", "2", "models:/fraud/2", nan, Runtime.ONNX, cost_per_request=1.0
+    )
+    world.publish([guarded(world, kit, newcomer, *bounds)])
+    worker = world.worker()
+    for n in range(80):
+        row = {**kit.row, "amount": 5.0 if n % 3 else 500.0}
+        worker.predict(row, unit=f"u{n % 50}", context={"amount": 1.0})
+        body = {"unit": f"v{n}", "context": {"amount": 1.0}}
+        worker.post("/v1/projects/fraud:decide", body)
+    worker.kill()
+    expected: dict[tuple[str, str], int] = {}
+    seen = set()
+    for record in worker.records():
+        if not record.action or record.unit in seen:
+            continue
+        seen.add(record.unit)
+        for event in events:
+            was = happened(event, record, ("legit", "fraud"), "fraud")
+            key = (event.name, record.assigned)
+            expected[key] = expected.get(key, 0) + bool(was)
+    counts = {(name, arm): v for (name, arm, place), v in counted(world).items() if place == ""}
+
+    assert len(seen) == counts["n", "challenger"] + counts["n", "champion"] == 50
+    assert {key: counts[key] for key in expected} == expected
+    happening = {name for (name, arm), count in expected.items() if count}
+    assert happening == {e.name for e in events} - {"timeout", "denied"}
 
 
 def test_slices_are_bounded(world, kit):

@@ -14,6 +14,7 @@ from pointsman.controller.join import IngestProject
 from pointsman.decide.hashing import hash32
 from pointsman.domain import evidence
 from pointsman.domain.decision import Reason
+from pointsman.domain.events import happened
 from pointsman.domain.evidence import (
     CrossMoments,
     LatencyHistogram,
@@ -68,7 +69,7 @@ class Beside:
 
     def exposed(self, case: Case, held: Outcomes, times: int) -> None:
         """A decision that is its unit's first exposure; `times=-1` where it no longer is."""
-        events = _denied(case.record) | _failed(case.record) | _slow(case)
+        events = _denied(case.record) | _failed(case.record) | _slow(case) | _others(case)
         self._first(case, events | _wrong(case, held), times)
         if _timed(case.record):
             for stem in case.stems:
@@ -248,6 +249,16 @@ def _slow(case: Case) -> dict[str, float]:
 def _timed(record: DecisionRecord) -> bool:
     """Of answers only: what failed is an error, and what nobody asked for is not late."""
     return bool(record.action) and not record.withheld
+
+
+def _others(case: Case) -> dict[str, float]:
+    """Events that the project's metrics are about, besides those above."""
+    project = case.project
+    found = {
+        event.name: happened(event, case.record, project.classes, project.positive)
+        for event in project.events
+    }
+    return {name: float(was) for name, was in found.items() if was is not None}
 
 
 def _wrong(case: Case, held: Outcomes) -> dict[str, float]:

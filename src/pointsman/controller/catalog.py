@@ -1,5 +1,7 @@
 """What the ingester has to know of the table that decided: its classes, horizons and slices."""
 
+from typing import Final
+
 import msgspec
 from sqlalchemy import select
 
@@ -8,13 +10,18 @@ from pointsman.controller.join import IngestProject
 from pointsman.controller.ledger import Ledger
 from pointsman.decide.allocation import shares
 from pointsman.domain.errors import PointsmanError
+from pointsman.domain.events import Event
 from pointsman.domain.table import ProjectTable
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import canonical
-from pointsman.spec.models import Metric, OperationalMetric, Project
+from pointsman.spec.events import event_of
+from pointsman.spec.models import ClassifierMetric, Metric, OperationalMetric, Project
 from pointsman.spec.scalars import parse_duration
 from pointsman.store import revisions
 from pointsman.store.control_schema import revision
+
+_OF_OLD: Final = frozenset({"denied", "error", "latency"})
+"""Events with cells of their own."""
 
 
 class Catalog:
@@ -78,8 +85,19 @@ def described(project: Project, table: ProjectTable) -> IngestProject:
             if rule.allocation is not None
         },
         shadowed={rule.name: rule.shadows for rule in table.rules if rule.shadows},
+        events=other_events(project),
         slow_us=tuple(sorted({b for m in project.spec.metrics.values() for b in _slow_us(m)})),
     )
+
+
+def other_events(project: Project) -> tuple[Event, ...]:
+    """Events of the project's metrics that are kept for first exposures alone, in order."""
+    found = {
+        event_of(metric.event)
+        for metric in project.spec.metrics.values()
+        if not isinstance(metric, ClassifierMetric)
+    }
+    return tuple(sorted(event for event in found if event.kind not in _OF_OLD))
 
 
 def _slow_us(metric: Metric) -> tuple[int, ...]:

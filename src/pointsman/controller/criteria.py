@@ -19,6 +19,7 @@ from pointsman.judge import measured
 from pointsman.judge.mean import Tuning
 from pointsman.judge.progress import EventTest, Key, MeanTest, RatioTest, Test
 from pointsman.judge.verdict import Criteria, Criterion, Role, Worse
+from pointsman.spec.events import event_of
 from pointsman.spec.later import Bound, Rollout
 from pointsman.spec.models import (
     ClassifierMetric,
@@ -146,10 +147,11 @@ def _classifier(spec: ProjectSpec, metric: ClassifierMetric) -> MeanTest | Ratio
 def _cell(spec: ProjectSpec, metric: Metric) -> str:
     match metric:
         case DecisionMetric():
-            return evidence.member(evidence.FIRST, evidence.DENIED)
+            return evidence.member(evidence.FIRST, event_of(metric.event).name)
         case OperationalMetric():
             bound = slow_us(metric)
-            names = (evidence.SLOW, str(bound)) if bound else (evidence.ERROR,)
-            return evidence.member(evidence.FIRST, *names)
+            if bound:
+                return evidence.member(evidence.FIRST, evidence.SLOW, str(bound))
+            return evidence.member(evidence.FIRST, event_of(metric.event).name)
         case ClassifierMetric():
             return _classifier(spec, metric).cell

@@ -5,13 +5,14 @@ from functools import partial
 from typing import Any, Final
 
 from pointsman.domain import evidence
+from pointsman.domain.events import Event
 from pointsman.domain.evidence import Confusion, LatencyHistogram, Moments, Payload, ScoreHistogram
 from pointsman.domain.table import ProjectTable, Variant
 from pointsman.judge.classifier import Labelled, classifier_metric
 from pointsman.judge.figure import Answer, Figure, Interval, NoData
 from pointsman.judge.sequential import mean, proportion, quantile, rate, share_above
-from pointsman.spec.models import ClassifierMetric, DecisionMetric, Project
-from pointsman.spec.scalars import parse_duration
+from pointsman.spec.events import event_of
+from pointsman.spec.models import ClassifierMetric, Project
 from pointsman.store.overview import Line
 
 Shown = dict[str, Any]
@@ -73,21 +74,23 @@ def _figures(
             return rate(correct)  # knows units, which counts of classes do not
         return classifier_metric(of, labelled)
 
+    counted = {"denied": denied, "error": errors}
+
+    def rest(event: Event) -> Answer:
+        if event.kind == "latency":
+            return share_above(latency, round(event.limit))
+        return _first(payloads, event)
+
     found: dict[str, Answer] = {}
     said: set[str] = set()
     for metric, declared in project.spec.metrics.items():
         if isinstance(declared, ClassifierMetric):
             found[metric] = classified(declared.of)
             said.add(declared.of)
-        elif isinstance(declared, DecisionMetric):
-            found[metric] = denied()
-            said.add("denied")
-        elif declared.event == "error":
-            found[metric] = errors()
-            said.add("errors")
         else:
-            limit_ms = parse_duration(declared.event.removeprefix("latency > "))
-            found[metric] = share_above(latency, limit_ms * 1000)
+            event = event_of(declared.event)
+            found[metric] = counted[event.kind]() if event.kind in counted else rest(event)
+            said.add("errors" if event.kind == "error" else event.kind)
     usual: dict[str, Callable[[], Answer]] = {
         of: partial(classified, of) for of in (_WITH_POSITIVE if table.positive else _WITHOUT)
     }
@@ -164,6 +167,14 @@ def _labelled(table: ProjectTable, payloads: Mapping[str, Payload]) -> Labelled:
         brier=brier if isinstance(brier, Moments) else None,
         positive=table.classes.index(table.positive) if table.positive else None,
     )
+
+
+def _first(payloads: Mapping[str, Payload], event: Event) -> Answer:
+    """The share of units whose first exposure in the present epoch had the event."""
+    found = payloads.get(evidence.member(evidence.FIRST, event.name))
+    if isinstance(found, Moments):
+        return rate(found)
+    return NoData("counted only of what a split draws, a unit once an epoch")
 
 
 def _rate(payload: Payload | None) -> Answer:

@@ -11,6 +11,7 @@ from typing import Final, Literal, assert_never
 import msgspec
 
 from pointsman.domain.decision import Reason
+from pointsman.domain.events import Event
 from pointsman.domain.records import DecisionRecord, OutcomeKind
 from pointsman.domain.table import Shadow
 from pointsman.store.ingestion import Held
@@ -61,6 +62,7 @@ class IngestProject(msgspec.Struct, frozen=True):
     shadowed: variants that see other variants' requests, by rule
     slow_us: latencies beyond which an answer counts as slow
     shares: chances of the variants of a split, by rule; they add up to 1
+    events: others that metrics are about, besides denied, failed and slow answers
     """
 
     classes: tuple[str, ...]
@@ -71,6 +73,7 @@ class IngestProject(msgspec.Struct, frozen=True):
     shadowed: dict[str, tuple[Shadow, ...]] = {}
     slow_us: tuple[int, ...] = ()
     shares: dict[str, tuple[tuple[str, float], ...]] = {}
+    events: tuple[Event, ...] = ()
 
     def drawn(self, record: DecisionRecord) -> bool:
         """Whether the rule's split drew this decision, with all of its variants to choose from.

@@ -8,11 +8,12 @@ import msgspec
 from sqlalchemy import Connection
 
 from pointsman.controller import figures
+from pointsman.controller.catalog import other_events
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.projects import Projects
 from pointsman.controller.rollcall import RollCall
 from pointsman.decide.allocation import shares
-from pointsman.domain import artifact
+from pointsman.domain import artifact, evidence
 from pointsman.domain.errors import PointsmanError
 from pointsman.domain.evidence import Payload
 from pointsman.domain.names import CHAMPION
@@ -55,17 +56,19 @@ class Statuses:
         self._workers = workers
         self._blobs = blobs
         self._troubles = troubles
-        self._evidence: dict[tuple[str, str, int, int], tuple[float, Arms]] = {}
+        self._evidence: dict[tuple[str, str, int, int, tuple[str, ...]], tuple[float, Arms]] = {}
 
     def status(self, name: str, since_ms: int = 0) -> Shown:
         """Everything about one project. since_ms: figures from that hour on, 0 = all there is"""
         revision = self._projects.current(name)
         table = self._projects.table(revision)
+        project = canonical.parse(revision.spec)
+        also = tuple(evidence.member(evidence.FIRST, e.name) for e in other_events(project))
         with self._ledger.reading() as connection:
             lines = overview.lines(connection, name, since_ms)
             gauges = overview.gauges(connection, name, since_ms)
             drawn = {
-                rule.name: self._drawn(connection, name, rule, since_ms)
+                rule.name: self._drawn(connection, name, rule, since_ms, also)
                 for rule in table.rules
                 if rule.allocation is not None
             }
@@ -81,7 +84,6 @@ class Statuses:
         else:  # they run elsewhere, and only their journals can say it
             shown += [_at_a_gateway(one) for one in local_switches.in_force(by_gateways)]
         killed = [switch["target"] for switch in shown]
-        project = canonical.parse(revision.spec)
         return {
             "project": name,
             "phase": phase(revision, loaded, killed),
@@ -165,15 +167,22 @@ class Statuses:
             ],
         }
 
-    def _drawn(self, connection: Connection, project: str, rule: Rule, since_ms: int) -> Arms:
+    def _drawn(
+        self,
+        connection: Connection,
+        project: str,
+        rule: Rule,
+        since_ms: int,
+        also: tuple[str, ...],
+    ) -> Arms:
         """Evidence of a rule's present epoch by variant: read anew, or, so that people who watch a
         long epoch keep no processor busy, as it was up to ten times as long ago as reading took."""
-        key = (project, rule.name, rule.epoch, since_ms)
+        key = (project, rule.name, rule.epoch, since_ms, also)
         started = time.monotonic()
         until, known = self._evidence.get(key, (0.0, {}))
         if started < until:
             return known
-        found = overview.arms(connection, project, rule.name, rule.epoch, since_ms)
+        found = overview.arms(connection, project, rule.name, rule.epoch, since_ms, also)
         now = time.monotonic()
         for old in [old for old, (end, _) in list(self._evidence.items()) if end < now]:
             self._evidence.pop(old, None)

@@ -5,17 +5,14 @@ decisions and how they were served. Those on labels are the controller's.
 """
 
 import hashlib
-from typing import Final
 
 import msgspec
 
 from pointsman.decide.allocation import widths_of
 from pointsman.domain.table import Bound, Guard, ProjectTable, Rule
 from pointsman.spec import later
-from pointsman.spec.models import ClassifierMetric, DecisionMetric, OperationalMetric, Project
-from pointsman.spec.scalars import parse_duration
-
-_US: Final = 1000
+from pointsman.spec.events import event_of
+from pointsman.spec.models import ClassifierMetric, Project
 
 
 def guards_of(project: Project, table: ProjectTable, prints: tuple[str, ...]) -> tuple[Guard, ...]:
@@ -71,26 +68,15 @@ def _bound(project: Project, declared: later.Bound) -> list[Bound]:
         margin, worse = declared.at_least, "lower"
     else:
         margin, worse = declared.absolute or declared.at_most or 0.0, "higher"
-    event, limit = event_of(metric)
+    event = event_of(metric.event)
     return [
         Bound(
             metric=declared.metric,
-            event=event,
+            event=event.kind,
             margin=abs(margin),
             relative=declared.relative is not None,
-            limit=limit,
+            limit=event.limit,
             worse="lower" if worse == "lower" else "higher",
             slices=tuple(declared.slices),
         )
     ]
-
-
-def event_of(metric: DecisionMetric | OperationalMetric) -> tuple[str, float]:
-    """The event as a table names it, and above which figure it is one: microseconds for latency.
-
-    0 for events that are no figure.
-    """
-    event, _, limit = metric.event.partition(" > ")
-    if not limit:
-        return event, 0.0
-    return event, float(parse_duration(limit) * _US) if event == "latency" else float(limit)

@@ -35,6 +35,10 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision
     error: what went wrong on the way (fallback cause, condition error, `WITHHELD`), empty where
         nothing
     key: id of the data key used, empty on an open gateway
+    fault: why the assigned variant gave no answer, whatever did instead: `timeout`, `late` (the
+        deadline had passed before it was asked), `malformed` (no probabilities, NaN among them),
+        `input` (it cannot take what the caller sent), `unavailable` (the model runner was not
+        there), `error`; empty where it answered, and in records of before this field
     """
 
     id: str
@@ -67,6 +71,7 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision
     pin: str = ""
     idempotency_key: str = ""
     key: str = ""
+    fault: str = ""
 
     @property
     def withheld(self) -> bool:

@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from pointsman.domain.events import Event
+
 FORMAT: Final = 1
 SPACE: Final = 1 << 32
 """Assignment happens on the integers [0, 2^32): every share is an exact multiple of 2^-32."""
@@ -135,8 +137,7 @@ class Bound(msgspec.Struct, frozen=True):
     """The most a challenger's rate of an event may be worse than the champion's.
 
     metric: its name in the project
-    event: `denied`, `positive`, `score`, `error`, `fallback`, `timeout`, `malformed`, `latency` or
-        `cost`; of the last two and of `score`, above `limit`: microseconds, cost, probability
+    event, limit: kind and limit of an `Event`
     worse: which way is harm
     margin: as a share, of the champion's rate where `relative`, else of all; 0 or more
     slices: attributes for each value of which it has to hold, too
@@ -153,11 +154,7 @@ class Bound(msgspec.Struct, frozen=True):
     @property
     def counted(self) -> str:
         """Name of what is counted: equal for bounds on the same event."""
-        return f"{self.event}>{self.limit:.17g}" if self.event in LIMITED else self.event
-
-
-LIMITED: Final = frozenset({"latency", "cost", "score"})
-"""Events that are a figure being above a limit."""
+        return Event(self.event, self.limit).name
 
 
 class Guard(msgspec.Struct, frozen=True):

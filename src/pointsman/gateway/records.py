@@ -59,6 +59,7 @@ def decision(job: Job, row: Row, table: int, *, failed: bool) -> bytes:
             job.pin,
             job.idempotency_key,
             job.key,
+            row.fault,
         )
     )
 

@@ -198,7 +198,10 @@ def _happened(bound: Bound, table: ProjectTable) -> Happened:
         case "malformed":
             return lambda _, row: row.fault == Fault.MALFORMED
         case "latency":
-            return lambda job, _: job.latency_us > limit
+            # What a row that was withheld took is what the row that failed took.
+            return lambda job, row: (
+                row.scores is not None and job.failure is None and job.latency_us > limit
+            )
         case "cost":
             return lambda _, row: (
                 row.scores is not None and row.member.variant.cost_per_request > limit

@@ -209,7 +209,11 @@ def _metrics(draft: Draft, report: Report) -> None:
             if draft.outcomes is not None and draft.outcomes.label is None:
                 hint = "declare `outcomes: {label: {horizon: ...}}` under `spec`"
                 report.add(path, "needs labels, and nothing says when they can be trusted", hint)
-        elif metric.kind == "decision" and not denies:
-            hint = "declare `decision: {deny: [...]}` under `spec`"
-            report.add(path, "counts denied decisions, and no class is denied", hint)
+        elif metric.kind == "decision" and metric.event == "denied":
+            if not denies:
+                hint = "declare `decision: {deny: [...]}` under `spec`"
+                report.add(path, "counts denied decisions, and no class is denied", hint)
+        elif metric.kind == "decision" and _lacks_positive(draft):
+            message = f"`{metric.event}` needs to know the positive class"
+            report.add((*path, "event"), message, "declare `positive` under `spec`")
         report.slices((*path, "slices"), metric.slices, draft)

@@ -119,12 +119,16 @@ KEYS: Final[dict[str, dict[str, str]]] = {
     },
     "DecisionMetric": {
         "kind": "Share of decisions with an event; needs no labels.",
-        "event": "`denied`: the prediction is one of the variant's denied classes.",
+        "event": "`denied`: the prediction is one of the variant's denied classes. `positive`: it "
+        "is the positive class. `score > NUMBER`: so much of the probability is the positive "
+        "class's.",
         "slices": "Attributes by whose values it is also computed.",
     },
     "OperationalMetric": {
         "kind": "Share of requests with an event of serving itself.",
-        "event": "`error`, or `latency > DURATION`.",
+        "event": "`error`: the assigned variant did not answer. `fallback`: and another did. "
+        "`timeout`, `malformed`: not in time, or no probabilities (NaN). `latency > DURATION`, "
+        "`cost > NUMBER`: of an answer.",
         "slices": "Attributes by whose values it is also computed.",
     },
     "Backend": {

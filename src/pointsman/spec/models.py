@@ -23,6 +23,7 @@ from pydantic import (
 from pointsman.domain.names import CHAMPION, DEFAULT_TENANT
 from pointsman.domain.table import Attribute, AttributeType, Feature, FeatureType
 from pointsman.spec.block import Block, Items
+from pointsman.spec.events import DECISION_PATTERN, OPERATIONAL_PATTERN
 from pointsman.spec.later import (
     Backend,
     Bandit,
@@ -239,17 +240,15 @@ class DecisionMetric(Block):
     """The share of decisions with an event; needs no labels."""
 
     kind: Literal["decision"]
-    event: Literal["denied"]
+    event: Annotated[str, StringConstraints(pattern=DECISION_PATTERN)]
     slices: Items[AttributeName] = ()
 
 
 class OperationalMetric(Block):
-    """The share of requests with an event of serving itself: `error`, or `latency > DURATION`."""
+    """The share of requests with an event of serving itself, such as `error`."""
 
     kind: Literal["operational"]
-    event: Annotated[
-        str, StringConstraints(pattern=r"^(error|latency > [0-9]{1,12}(ms|s|m|h|d|w))$")
-    ]
+    event: Annotated[str, StringConstraints(pattern=OPERATIONAL_PATTERN)]
     slices: Items[AttributeName] = ()
 
 

@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 from pointsman.domain.errors import Violation
 from pointsman.domain.names import ATTRIBUTE_PATTERN, NAME_PATTERN
 from pointsman.domain.suggestion import did_you_mean
+from pointsman.spec.events import DECISION_PATTERN, OPERATIONAL_PATTERN
 from pointsman.spec.models import API_VERSION, Project
 from pointsman.spec.places import Document, Path, render
 from pointsman.spec.scalars import format_duration
@@ -25,6 +26,11 @@ _PATTERNS: Final = {
         "is not an attribute name",
         "1 to 128 of a-z, A-Z, 0-9, `_`, not beginning with a digit",
     ),
+}
+_EVENTS: Final = {
+    DECISION_PATTERN: "one of `denied`, `positive` or, say, `score > 0.9`",
+    OPERATIONAL_PATTERN: "one of `error`, `fallback`, `timeout`, `malformed` or, say, "
+    "`latency > 100ms` or `cost > 0.01`",
 }
 _KINDS: Final = {
     "string_type": "text",
@@ -203,8 +209,8 @@ def _pattern(value: Any, detail: ErrorDetails) -> tuple[str, str]:
     if pattern in _PATTERNS:
         message, hint = _PATTERNS[pattern]
         return f"{_shown(value)} {message}", hint
-    if "latency" in pattern:
-        return f"{_shown(value)} is not an event", "either `error` or, say, `latency > 100ms`"
+    if pattern in _EVENTS:
+        return f"{_shown(value)} is not an event", _EVENTS[pattern]
     if "[0-9]{4}" in pattern:
         return f"{_shown(value)} is not a day", "for example 2026-12-20"
     if ">=" in pattern:

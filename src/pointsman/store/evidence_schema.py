@@ -78,6 +78,7 @@ decision = Table(
     Column("pin", Text, nullable=False),
     Column("idempotency_key", Text, nullable=False),
     Column("key", Text, nullable=False),
+    Column("fault", Text, nullable=False, server_default=""),
     Index("ix_decision_project", "project", "at_ms"),
 )
 """Hot rows: what joins, `explain` and `plan` need. Features stay in the journal."""

@@ -1,6 +1,6 @@
 """What status, explain and the lists of decisions read. Nothing here writes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -91,15 +91,19 @@ def gauges(
     return merged
 
 
-def arms(
+def arms(  # noqa: PLR0913, PLR0917 - each is a part of what is asked for
     connection: Connection,
     project: str,
     rule: str,
     epoch: int,
     since_ms: int = 0,
+    also: Iterable[str] = (),
 ) -> dict[str, dict[str, Payload]]:
     """By variant assigned, then by metric: evidence of one epoch of a rule, all slices together,
-    merged. since_ms: of blocks that begin then or later"""
+    merged.
+
+    since_ms: of blocks that begin then or later; also: metrics besides those every project has
+    """
     found = connection.execute(
         select(cell.c.variant, cell.c.metric, cell.c.payload).where(
             cell.c.project == project,
@@ -107,7 +111,7 @@ def arms(
             cell.c.epoch == epoch,
             cell.c.block_ms >= since_ms,
             cell.c.slice == "",
-            cell.c.metric.in_(_COMPARED),
+            cell.c.metric.in_((*_COMPARED, *also)),
         )
     )
     merged: dict[str, dict[str, Payload]] = {}

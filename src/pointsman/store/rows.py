@@ -71,6 +71,7 @@ def decision_row(record: DecisionRecord) -> tuple[Any, ...]:
         record.pin,
         record.idempotency_key,
         record.key,
+        record.fault,
     )
 
 
