@@ -364,3 +364,16 @@ def test_a_guard_travels_in_the_table(world, kit):
     table = guarded(world, kit, challenger(), DENIED, ERRORS)
 
     assert b'"event":"denied"' in encode(table)
+
+
+def test_a_disk_without_room_for_counts_does_not_stop_serving(world, kit):
+    """The project is served without its guard, and the log says so."""
+    guards = world.data / "gateway" / "guards"
+    guards.mkdir(parents=True)
+    (guards / EVIDENCE).write_bytes(b"in the way")
+    world.publish([guarded(world, kit, challenger(), DENIED)])
+    worker = world.worker()
+
+    assert len({answer["variant"] for answer in ask(worker, range(30)).values()}) == 2
+    assert "is served without its local guard" in worker.said()
+    assert parent(world).tick() == []

@@ -9,6 +9,7 @@ import hashlib
 import msgspec
 
 from pointsman.decide.allocation import widths_of
+from pointsman.domain.names import CHAMPION
 from pointsman.domain.table import Bound, Guard, ProjectTable, Rule
 from pointsman.spec import later
 from pointsman.spec.events import event_of
@@ -23,8 +24,8 @@ def guards_of(project: Project, table: ProjectTable, prints: tuple[str, ...]) ->
     A rollout's part of alpha is divided among its steps: each has evidence of its own.
     """
     rollout = project.spec.rollout
-    if rollout is None:
-        return ()
+    if rollout is None or rollout.variant == CHAMPION:
+        return ()  # the champion cannot be taken out: it is what everything falls back to
     place = next((i for i, rule in enumerate(table.rules) if rule.name == rollout.rule), -1)
     if place < 0:
         return ()

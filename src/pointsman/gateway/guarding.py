@@ -35,6 +35,7 @@ ACTOR: Final = "guard"
 TICK_S: Final = 1.0
 _COUNTERS: Final = "guard.counters"
 _STATE: Final = "state.json"
+_YOUNG_S: Final = 60.0
 
 _logger = logging.getLogger(__name__)
 _tables = msgspec.json.Decoder(ProjectTable)
@@ -242,5 +243,9 @@ class GuardWatch:
             yield qualified(row.tenant, row.project), _tables.decode(blob)
 
     def _kept(self) -> set[str]:
+        """What earlier runs left. The youngest may belong to a table that is just being loaded."""
         directory = self._gateway / GUARDS
-        return {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+        if not directory.is_dir():
+            return set()
+        oldest = time.time() - _YOUNG_S
+        return {path.name for path in directory.iterdir() if path.stat().st_mtime < oldest}

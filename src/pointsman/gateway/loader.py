@@ -4,6 +4,7 @@ Nothing of what is being served is touched; whoever asked swaps the result in, o
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -21,6 +22,8 @@ from pointsman.gateway.served import Pick, Score, Served
 from pointsman.gateway.tally import Tally
 from pointsman.runtime.blobs import BlobStore
 from pointsman.runtime.rows import picker
+
+_logger = logging.getLogger(__name__)
 
 WARM_S: Final = 60.0
 """How long the model runner may take to load a native model."""
@@ -94,14 +97,24 @@ class Loader:
                 violations=tuple(found),
             )
         made = Served(compiled, Schema(table), scores, picks, self.counters)
-        made.tallies = {guard.rule: self._tally(guard, table) for guard in table.guards}
+        made.tallies = {
+            guard.rule: tally
+            for guard in table.guards
+            if (tally := self._tally(guard, table)) is not None
+        }
         return made, tuple(cold)
 
-    def _tally(self, guard: Guard, table: ProjectTable) -> Tally:
-        """The one there is, if there is one: its file has one writer."""
+    def _tally(self, guard: Guard, table: ProjectTable) -> Tally | None:
+        """The one there is, if there is one: its file has one writer. None where the disk has no
+        room for it: to be served unguarded is better than not to be served."""
         known = self._tallies.get(guard.evidence)
         if known is None:
-            known = Tally(guard, table, self._gateway, self._slot)
+            try:
+                known = Tally(guard, table, self._gateway, self._slot)
+            except OSError as error:
+                name = f"{table.tenant}/{table.project}"
+                _logger.error("%s is served without its local guard: %s", name, error)
+                return None
             self._tallies[guard.evidence] = known
         return known
 

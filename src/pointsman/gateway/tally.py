@@ -53,7 +53,8 @@ class Seen:
     def __init__(self, path: Path) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            os.ftruncate(handle, _SEEN_BYTES)
+            # Reserved, so that a full disk is said here and never met by a write to the mapping.
+            os.posix_fallocate(handle, 0, _SEEN_BYTES)
             self._places = mmap.mmap(handle, _SEEN_BYTES)
         finally:
             os.close(handle)
