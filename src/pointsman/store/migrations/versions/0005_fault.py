@@ -1,6 +1,6 @@
 """Decisions say why the assigned variant gave no answer.
 
-Revision: 0004
+Revision: 0005
 """
 
 import sqlalchemy as sa
