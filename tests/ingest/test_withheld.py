@@ -31,6 +31,26 @@ def test_a_mixed_request_charges_its_failure_to_the_variant_that_failed(world, m
     assert sum(_cell(world, make, "challenger", "latency").counts.values()) == 1
 
 
+def test_who_was_not_asked_in_time_has_not_failed(world, make):
+    """Its deadline had passed before its turn came: whoever took so long is charged for that."""
+    world.ingest(
+        make.decision(
+            "r1",
+            assigned="challenger",
+            served="",
+            version="",
+            probabilities=(),
+            predicted="",
+            action="",
+            error="deadline exceeded",
+            fault="late",
+        ),
+        make.decision("r2", assigned="challenger", served="challenger"),
+    )
+
+    assert _errors(world, make, "challenger") == (1, 0.0)
+
+
 def _errors(world, make, variant):
     found = _cell(world, make, variant, "error")
     return sum(found.n), sum(found.total)

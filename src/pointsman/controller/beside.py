@@ -234,7 +234,9 @@ def _denied(record: DecisionRecord) -> dict[str, float]:
 
 
 def _failed(record: DecisionRecord) -> dict[str, float]:
-    """Nothing for `:decide`, which asked for no answer."""
+    """Nothing for `:decide`, which asked for no answer, nor for who was not asked in time."""
+    if record.unasked:
+        return {}
     failed = record.served != record.assigned
     return {evidence.ERROR: float(failed)} if record.action or failed else {}
 

@@ -39,13 +39,13 @@ def happened(
 ) -> bool | None:
     """Whether the decision had the event; None where it could have none.
 
-    `:decide` asked for no answer, so nothing can be said of one. What a row that was withheld took
-    is what the row that failed took.
+    `:decide` asked for no answer, and some are too late to be asked for one: nothing can be said of
+    those. What a row that was withheld took is what the row that failed took.
     """
     failed = record.served != record.assigned
     if event.kind in _OF_ANSWERS:
         return _of_answer(event, record, classes, positive) if record.action else None
-    if not record.action and not failed:
+    if record.unasked or (not record.action and not failed):
         return None
     match event.kind:
         case "error":
@@ -53,7 +53,7 @@ def happened(
         case "fallback":
             return failed and bool(record.served)
         case "timeout":
-            return record.fault in {"timeout", "late"}
+            return record.fault == "timeout"
         case "malformed":
             return record.fault == "malformed"
         case _:

@@ -11,6 +11,8 @@ import msgspec
 from pointsman.domain.decision import Value
 
 WITHHELD: Final = "withheld: another row of the request failed"
+LATE: Final = "late"
+"""Fault of a decision whose deadline had passed before its variant was asked."""
 """Ends the error of a row whose variant answered, in a request that was answered with an error."""
 
 
@@ -72,6 +74,12 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision
     idempotency_key: str = ""
     key: str = ""
     fault: str = ""
+
+    @property
+    def unasked(self) -> bool:
+        """Whether its variant was never asked, the deadline having passed: no failure of its own,
+        and whoever delayed it is charged for that elsewhere."""
+        return self.fault == LATE
 
     @property
     def withheld(self) -> bool:

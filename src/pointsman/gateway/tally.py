@@ -38,7 +38,7 @@ _MAX_TEXT: Final = 64
 _OURS: Final = frozenset({Fault.ERROR, Fault.TIMEOUT, Fault.MALFORMED})
 """Faults of the variant itself. What the caller sent is none, nor a model runner that is starting:
 a guard that took those for one would take out a variant at every restart."""
-_NEUTRAL: Final = frozenset({Fault.UNAVAILABLE, Fault.LATE})
+_NEUTRAL: Final = frozenset({Fault.UNAVAILABLE})
 
 Happened = Callable[[Job, Row], bool]
 
@@ -112,6 +112,8 @@ class Tally:
                 continue
             if row.scores is None and job.failure is None:
                 continue  # `:decide` asked for no answer
+            if row.fault is Fault.LATE:
+                continue  # whoever delayed it is charged for its own
             unit = unit_bytes(row.id if row.unit is None else row.unit)
             if arm == self._variant and row.fault not in _NEUTRAL:
                 failed = bool(failed) or row.fault in _OURS
@@ -195,7 +197,7 @@ def _happened(bound: Bound, table: ProjectTable) -> Happened:
                 row.scores is not None and row.tried > 1 and row.fault is not Fault.UNAVAILABLE
             )
         case "timeout":
-            return lambda _, row: row.fault in (Fault.TIMEOUT, Fault.LATE)
+            return lambda _, row: row.fault == Fault.TIMEOUT
         case "malformed":
             return lambda _, row: row.fault == Fault.MALFORMED
         case "latency":
