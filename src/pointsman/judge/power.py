@@ -70,6 +70,8 @@ def event_power(plan: EventPlan, n: float, prior: EventPrior = DEFAULT_PRIOR) ->
     """Chance that the event e-process has decided at n units of both arms.
 
     n: with first events Poisson in both arms, as for rare events
+    Source: the e-process of event.py, averaged over independent Poisson counts of both arms (a
+    thinned Poisson process, Kingman (1993), Poisson Processes, section 5.1).
     Errors: ValueError for a plan outside its ranges, or a risk that is the bound itself.
     """
     check_alpha(plan.alpha)
@@ -92,6 +94,8 @@ def mean_power(plan: MeanPlan, n: float) -> float:
     """Chance that the confidence sequence of a difference has decided at n decisions of both arms.
 
     Phi(|distance| / error - z), z being the sequence's bound at n.
+    Source: the normal law of the estimate, as Jennison & Turnbull (2000), section 3.1, have it, and
+    the bound of Waudby-Smith et al. (2024), mixture.critical_one_sided.
     Errors: ValueError for a plan outside its ranges.
     """
     if not (0 < plan.share < 1 and plan.deviation > 0):
