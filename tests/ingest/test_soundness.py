@@ -207,3 +207,29 @@ def test_what_one_arm_loses_keeps_a_pass_back(world, make, lose, code):
         assert not shown
     else:
         assert code in shown
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sums_by_day_are_the_blocks_they_stand_for(world, make, seed):
+    """The slow twin: over a week, matured at any block, counted from the blocks themselves."""
+    dice, records = random.Random(seed), []
+    for i in range(120):
+        name = dice.choice(["challenger", "champion"])
+        at_ms = make.noon + dice.randrange(7 * 288) * BLOCK_MS
+        records += units(make, 1, name, start=i, at_ms=at_ms)
+    world.write(*records)
+    world.write(*(make.label(f"f{r.id}", r.id, "no", at=7 * 86_400_000) for r in records[::2]))
+    world.now = make.noon + 8 * 86_400_000
+    world.drain()
+
+    days = [make.noon // 86_400_000 * 86_400_000 + day * 86_400_000 for day in range(9)]
+    anywhere = [make.noon + dice.randrange(7 * 288) * BLOCK_MS for _ in range(6)]
+    for until in (0, *days, *anywhere):
+        found = read(world, matured_until=until)
+        over = [r for r in records if block_of(r.at_ms) < block_of(until)]
+        known = {r.id for r in records[::2]}
+        expected = [sum(r.assigned == a for r in over) for a in ("challenger", "champion")]
+        expected += [sum(r.assigned == a and r.id in known for r in over)
+                     for a in ("challenger", "champion")]  # fmt: skip
+        coverage = (Coverage(0.1, *expected),) if over else ()
+        assert found.epochs[0].coverage == coverage, until

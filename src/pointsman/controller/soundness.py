@@ -53,7 +53,8 @@ def health(  # noqa: PLR0913 - each names a part of what is asked for
         propensities in their own record, against the variant they were assigned
 
     project: `tenant/project`; matured_until: Unix milliseconds
-    Reads a few running sums and the blocks that are not matured, however many decisions there were.
+    Reads running sums: of the epochs, of the days that are not matured and of the blocks of one
+    day, however many decisions there were.
     """
     lines = headcounts.lines(connection, project, rule, epochs, block_of(matured_until))
     by_epoch = groupby(lines, key=lambda line: line.epoch)

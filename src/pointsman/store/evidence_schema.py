@@ -186,7 +186,8 @@ headcount = Table(
 )
 """First exposures of units by the chances they were drawn with, and how far they came.
 
-Lines of block -1 are the sums over all blocks.
+Lines of block -1 are the sums over all blocks, those of other negative ones over a day that began
+then.
 """
 
 cell = Table(

@@ -39,8 +39,13 @@ class Line(msgspec.Struct, frozen=True):
     matured: Heads
 
 
+DAY_MS: Final = 86_400_000
+
 ALL_BLOCKS: Final = -1
-"""Stands for a block where a line is the sum over all of them."""
+"""Stands for a block where a line is the sum over all of them. Where it is the sum over a day, the
+negative of the day's start does, which is never so near to 0."""
+
+_FAR_MS: Final = 1 << 60
 
 _STAGES: Final = (
     headcount.c.assigned,
@@ -53,12 +58,14 @@ _STAGES: Final = (
 def add(connection: Connection, changes: Mapping[Key, Heads]) -> None:
     """Adds to the counts, by values of the key columns; what is taken back is negative.
 
-    Sums over all blocks are kept beside them, so that reading never adds up a long epoch.
+    Sums over each day and over all blocks are kept beside them, so that reading adds up neither a
+    long epoch nor a long horizon block by block.
     """
     sums: dict[Key, list[int]] = {}
     for (project, rule, epoch, block_ms, *rest), heads in changes.items():
         counts = (heads.assigned, heads.served, heads.logged, heads.labelled)
-        for block in (block_ms, ALL_BLOCKS):
+        at = int(block_ms)
+        for block in (at, -(at - at % DAY_MS), ALL_BLOCKS):
             known = sums.setdefault((project, rule, epoch, block, *rest), [0] * len(counts))
             known[:] = [a + b for a, b in zip(known, counts, strict=True)]
     if sums:
@@ -70,13 +77,17 @@ def lines(
 ) -> list[Line]:
     """Sums over the blocks of each epoch, in order of epoch.
 
-    matured_from: start of the first block that is not matured, Unix milliseconds; reads as many
-        blocks as have begun since then
+    matured_from: start of the first block that is not matured, Unix milliseconds; reads the blocks
+        of its day, and a sum for each day since
     """
     found: list[Line] = []
+    begins = max(matured_from, 1)
+    next_day = begins + -begins % DAY_MS
+    block = headcount.c.block_ms
+    is_young = block.between(begins, next_day - 1) | (block.between(-_FAR_MS, -next_day))
     for epoch in sorted(epochs):
         asked = (connection, project, rule, epoch)
-        young = _sums(*asked, headcount.c.block_ms >= max(matured_from, 0))
+        young = _sums(*asked, is_young)
         for (of, chances, variant), heads in _sums(
             *asked, headcount.c.block_ms == ALL_BLOCKS
         ).items():

@@ -69,6 +69,7 @@ def delete_evidence(connection: Connection, before_ms: int) -> int:
     old = (
         delete(cell).where(cell.c.block_ms < before_ms),
         delete(headcount).where(headcount.c.block_ms.between(0, before_ms - 1)),
+        delete(headcount).where(headcount.c.block_ms.between(1 - before_ms, -2)),
         delete(gauge).where(gauge.c.hour_ms < before_ms),
         delete(traffic).where(traffic.c.hour_ms < before_ms),
         delete(exposure).where(exposure.c.at_ms < before_ms),
