@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from tests.end_to_end.conftest import Registry, Start
 from tests.end_to_end.serving import Serving
+from tests.end_to_end.test_rollout import PEOPLE, register
 
-from pointsman.demo.processes import Processes
 from pointsman.domain.records import DecisionRecord, OverrideRecord, Record
 from pointsman.journal.codec import decode_payload
 from pointsman.journal.reader import Tail, streams
@@ -24,14 +25,15 @@ apiVersion: pointsman/v1
 kind: Project
 metadata: {name: loans}
 spec:
-  classes: [good, bad]
+  classes: ["<=50K", ">50K"]
+  positive: ">50K"
   unit: person
   context: {person: string, region: {type: string, default: north}}
-  features: {income: double}
-  decision: {deny: [bad]}
+  features: {from: "models:/lending@champion"}
+  decision: {deny: [">50K"]}
   variants:
-    champion: {constant: good}
-    challenger: {constant: bad}
+    champion: {model: "models:/lending@champion"}
+    challenger: {model: "models:/lending/2", decision: {threshold: 0.001}}
   rules:
     - name: default
       split: {champion: 95, challenger: 5}
@@ -53,14 +55,15 @@ spec:
 
 
 @pytest.fixture
-def serving(processes: Processes, tmp_path: Path) -> Iterator[Serving]:
-    """Two workers and a project of constants, which needs no registry."""
-    made = Serving(processes, tmp_path / "data", "", ("--workers", "2"))
-    made.start(project="")
+def serving(start: Start, registry: Registry) -> Serving:
+    """Two workers; the challenger's threshold is so low that it denies nearly everybody. The
+    registry is gone once the rollout is at its first weight."""
+    made = start()
+    register(registry, "lending")
     made.apply(PROJECT)
     made.wait(lambda: _target(made) == 0.05)
-    yield made
-    made.running.process.stop(20)
+    registry.stop()
+    return made
 
 
 def test_a_challenger_that_denies_everybody_is_out_with_controller_and_database_stopped(
@@ -137,7 +140,8 @@ def _until_it_is_out(serving: Serving) -> list[dict[str, Any]]:
 
 
 def _ask(serving: Serving, unit: str) -> dict[str, Any]:
-    body = {"unit": unit, "context": {}, "features": {"income": 1.0}}
+    number = int(unit.rpartition("-")[2])
+    body = {"unit": unit, "context": {}, "features": PEOPLE[number % len(PEOPLE)]}
     status, answer = serving.post("/v1/projects/loans:predict", body)
     assert status == 200, answer
     found: dict[str, Any] = answer
