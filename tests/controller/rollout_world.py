@@ -239,8 +239,9 @@ class World:
         return plan
 
     def traffic(self, n, *, deny=None, errors=None, label=None, lost=None, lie=0.0):
-        """That many decisions of fresh units, taken in at once. Rates are by variant.
+        """That many decisions of fresh units, a quarter of them in France, taken in at once.
 
+        Rates are by variant; those of `variant/FR` are of France alone.
         lost: records that never come; lie: how much too high the challenger's propensity is logged
         """
         revision = self.projects.current(NAME)
@@ -257,8 +258,11 @@ class World:
             assigned = lookup(rule.allocation, hash32(rule.salt, unit))
             if self.draw.random() < (lost or {}).get(assigned, 0.0):
                 continue
+            country = "FR" if self.made % 4 == 0 else "DE"
+            usual = (deny or {}).get(assigned, 0.2)
+            rate = (deny or {}).get(f"{assigned}/{country}", usual)
             failed = self.draw.random() < (errors or {}).get(assigned, 0.0)
-            denied = self.draw.random() < (deny or {}).get(assigned, 0.2)
+            denied = self.draw.random() < rate
             records.append(
                 DecisionRecord(
                     id=f"d-{self.made}",
@@ -270,7 +274,7 @@ class World:
                     unit=unit,
                     bucket=hash32(rule.salt, unit),
                     unit_hash=hash64("", unit),
-                    context={"account": unit, "country": "DE"},
+                    context={"account": unit, "country": country},
                     rule="default",
                     epoch=rule.epoch,
                     assigned=assigned,
