@@ -321,3 +321,32 @@ class World:
             self.pass_time(10 * SECOND)
             self.traffic(n // 6, **rates)
             self.tick()
+
+
+def started(world):
+    """At its first step, served by the gateway."""
+    world.serve()
+    world.point("challenger", "2")
+    world.tick()
+    world.tick()
+    world.serve()
+    world.pass_time(SECOND)
+    world.tick()
+
+
+def grown(world):
+    """Has traffic until it has succeeded."""
+    for _ in range(60):
+        world.serve()
+        world.pass_time(20 * SECOND)
+        world.traffic(600)
+        world.tick()
+        if world.phase == "succeeded":
+            return
+    raise AssertionError(world.sentences())
+
+
+def promoted(world):
+    """Version 2 is the champion."""
+    started(world)
+    grown(world)

@@ -1,16 +1,13 @@
 """The rollout loop on a real store: opened, grown, judged, ended, whatever dies in between."""
 
-import threading
-
 import pytest
-from tests.controller.rollout_world import DAY, FILE, NAME, SECOND, World
+from tests.controller.rollout_world import DAY, FILE, NAME, SECOND, World, grown, promoted, started
 
-from pointsman.controller import judging
 from pointsman.controller.projects import Intent
 from pointsman.controller.rollout_view import RolloutViews
 from pointsman.controller.switches import Switches
 from pointsman.rollout.observation import Role, Verdict
-from pointsman.store import audit, rollouts
+from pointsman.store import audit
 
 
 @pytest.fixture
@@ -20,17 +17,6 @@ def world(tmp_path):
     made.writer.close()
     made.ingester.close()
     made.engine.dispose()
-
-
-def started(world):
-    """At its first step, served by the gateway."""
-    world.serve()
-    world.point("challenger", "2")
-    world.tick()
-    world.tick()
-    world.serve()
-    world.pass_time(SECOND)
-    world.tick()
 
 
 def test_the_file_gives_the_variant_of_a_rollout_no_traffic(world):
@@ -142,24 +128,6 @@ def test_days_without_a_controller_grow_one_step(world):
 
     assert world.share() == 0.5
     assert [s for s in world.sentences() if "goes from" in s][-1].count("to 50 %") == 1
-
-
-def promoted(world):
-    """Version 2 is the champion."""
-    started(world)
-    grown(world)
-
-
-def grown(world):
-    """Has traffic until it has succeeded."""
-    for _ in range(60):
-        world.serve()
-        world.pass_time(20 * SECOND)
-        world.traffic(600)
-        world.tick()
-        if world.phase == "succeeded":
-            return
-    raise AssertionError(world.sentences())
 
 
 def test_undo_after_a_success_brings_the_old_champion_and_the_alias_back(world):
@@ -429,103 +397,3 @@ def test_what_an_operator_did_is_in_the_audit_log_with_who_and_why(world):
     assert (newest.action, newest.actor) == ("rollout.aborted", "bob (token t1)")
     assert newest.payload["weight_before"] == "10"
     assert report.ok
-
-
-def test_a_controller_that_was_restarted_reads_on_where_the_last_one_ended(world):
-    """No decision counts twice, and none is left out."""
-    started(world)
-    world.ask("pause")
-    made = []
-    for _ in range(4):
-        made += world.traffic(200)
-        world.tick()
-        world.rollouts = world.controller()
-
-    shown = RolloutViews(world.ledger, world.rollouts._watch, world.rollouts, world.clock.now_ms)
-    (denied, _) = shown.of(NAME)["metrics"]
-    challenger = [record for record in made if record.assigned == "challenger"]
-    assert (denied["n"], denied["n_champion"]) == (len(challenger), 800 - len(challenger))
-
-
-def test_controllers_side_by_side_take_every_step_once(world):
-    """Whoever is slower finds the state gone from under it, and looks again."""
-    started(world)
-    errors = []
-
-    def run(controller):
-        for _ in range(25):
-            try:
-                controller.tick(NAME)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the test shows it
-                errors.append(error)
-
-    for _ in range(25):
-        world.serve()
-        world.pass_time(20 * SECOND)
-        world.traffic(600)
-        pair = [threading.Thread(target=run, args=(world.controller(),)) for _ in range(2)]
-        for thread in pair:
-            thread.start()
-        for thread in pair:
-            thread.join()
-        if world.phase == "succeeded":
-            break
-
-    assert errors == []
-    assert world.phase == "succeeded"
-    told = world.sentences()
-    assert len(told) == len(set(told)) == len(world.state.history)
-    assert next(s for s in told if "goes from" in s).endswith("goes from 0 % to 10 %")
-
-
-LABELS = FILE.replace(
-    "  metrics:\n",
-    "  outcomes: {label: {horizon: 1m}}\n  metrics:\n    right: {kind: classifier, of: accuracy}\n",
-).replace(
-    "    cooldown: 0s\n",
-    "    signals:\n      - {metric: right, atLeast: -0.05}\n    cooldown: 0s\n",
-)
-
-
-def test_a_signal_that_is_broken_holds_and_takes_nothing_back(world):
-    """Labels say it is wrong more often, once their horizon is past; nobody is denied by that."""
-    world.apply(LABELS)
-    started(world)
-    for _ in range(36):
-        world.serve()
-        world.pass_time(20 * SECOND)
-        world.traffic(200, label={"challenger": 0.5, "champion": 0.95})
-        plan = world.tick()
-
-    assert (world.phase, world.share()) == ("running", 0.5), "labels came after the first step"
-    assert "a signal to recover: right -" in plan.sentence
-
-
-def test_labels_before_their_horizon_say_nothing(world):
-    """However many there are."""
-    world.apply(LABELS)
-    started(world)
-    world.traffic(500, label={"challenger": 0.5})
-    world.tick()
-
-    with world.ledger.reading() as connection:
-        known = judging.decode(rollouts.judging(connection, NAME)[1])
-    assert known.outcomes == {}
-    assert sum(known.decisions.values()) > 20
-
-
-def test_harm_to_one_segment_alone_is_found(world):
-    """Where the bound is asked for by country: others do not water it down."""
-    bound = "{metric: denied, absolute: 0.1"
-    world.apply(FILE.replace(bound, bound + ", slices: [country]"))
-    started(world)
-    for _ in range(40):
-        world.serve()
-        world.pass_time(SECOND)
-        world.traffic(120, deny={"challenger/FR": 0.9})
-        world.tick()
-        if world.phase == "rolled_back":
-            break
-
-    assert world.phase == "rolled_back"
-    assert "denied of country=FR +" in world.sentences()[-1]
