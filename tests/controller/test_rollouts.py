@@ -3,9 +3,11 @@
 import pytest
 from tests.controller.rollout_world import DAY, FILE, NAME, SECOND, World, grown, promoted, started
 
+from pointsman.controller.pinned import version_of
 from pointsman.controller.projects import Intent
 from pointsman.controller.rollout_view import RolloutViews
 from pointsman.controller.switches import Switches
+from pointsman.domain import artifact
 from pointsman.rollout.observation import Role, Verdict
 from pointsman.store import audit
 
@@ -216,10 +218,38 @@ def test_applying_another_file_keeps_the_weights_of_a_rollout(world):
     started(world)
     assert not world.apply(FILE).changed
 
-    assert world.apply(FILE.replace("age: long", "age: double")).changed
+    assert world.apply(
+        FILE.replace("metadata: {name: loan}", "metadata: {name: loan, owner: me}")
+    ).changed
+    assert world.share() == 0.1
 
     world.tick()
-    assert (world.share(), world.phase) == (0.1, "running")
+    assert (world.share(), world.phase, world.state.attempt) == (0.1, "running", 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("age: long", "age: double"),
+        ('@challenger"}', '@challenger", decision: {threshold: 0.3}}'),
+    ],
+)
+def test_what_makes_another_version_of_it_starts_from_nothing(world, change):
+    """Another input or another threshold: what was judged so far is not what would be served."""
+    started(world)
+    assert world.apply(FILE.replace(*change)).changed
+    assert world.share() == 0.0
+
+    world.tick()
+    world.serve()
+    world.tick()
+    world.tick()
+
+    assert (world.state.attempt, world.phase, world.share()) == (2, "running", 0.1)
+    served = next(v for v in world.table.variants if v.name == "challenger")
+    manifest = artifact.decode(world.blobs.read(served.artifact))
+    assert manifest.features == world.table.features
+    assert version_of(served) == world.state.target
 
 
 def test_a_file_gives_a_new_version_no_traffic_in_mid_ramp(world):

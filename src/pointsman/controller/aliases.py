@@ -151,9 +151,12 @@ class Aliases:
         """A version that a rollout is to grow is prepared, and has no traffic before it grows."""
         with self._ledger.reading() as connection:
             stored = rollouts.candidate(connection, revision.project, variant)
-        known = pinned.decode(stored).pin if stored else None
-        if known is None or known.asked != pin.asked:
-            known = pin
+        known = pin
+        if stored:
+            prepared = pinned.decode(stored)
+            fits = prepared.schema == pinned.schema_of(self._projects.table(revision))
+            if fits and prepared.pin is not None and prepared.pin.asked == pin.asked:
+                known = prepared.pin
         last = self._latest(revision.project, variant)
         if last is not None and last.state == "open":
             self._close(last, "superseded", "a rollout decides about it", _ACTOR)

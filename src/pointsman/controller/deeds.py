@@ -144,11 +144,12 @@ class Deeds:
 
     def _find(self, place: Place, wanted: Version) -> Pinned:
         """A prepared version. Raises PointsmanError(NOT_FOUND)."""
-        found = pinned.find(wanted, self._known(place))
+        found = pinned.find(wanted, self._known(place), pinned.schema_of(place.table))
         if found is None:
             raise PointsmanError(
                 Kind.NOT_FOUND,
-                f"{place.revision.project}: version {wanted.label} is in no table any more",
+                f"{place.revision.project}: version {wanted.label} was prepared for no table with "
+                "these classes and features",
                 hint="`abort`, then apply the version that is wanted",
             )
         return found

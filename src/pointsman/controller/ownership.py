@@ -3,19 +3,18 @@
 Pure: what a change starts from, with the owned split as it has to be.
 """
 
-from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
 
 from pointsman.controller import pinned as pinning
 from pointsman.controller.candidate import Base
-from pointsman.controller.pinned import Pinned
+from pointsman.controller.pinned import Pinned, version_of
 from pointsman.controller.state import Pin
 from pointsman.decide.compile import Owned, ProjectState
-from pointsman.ports import ModelVersion
+from pointsman.domain.table import ProjectTable
 from pointsman.rollout import declared
-from pointsman.rollout.state import NOTHING, State
+from pointsman.rollout.state import State
 from pointsman.spec.models import Project
 
 
@@ -27,27 +26,24 @@ class Shift(msgspec.Struct, frozen=True):
     pinned: dict[str, Pinned] = {}
 
 
-def claimed(
-    rollout: State | None,
-    project: Project,
-    base: Base,
-    versions: Mapping[str, ModelVersion | Pin],
-) -> Base:
-    """The base of a change by people, with the split a rollout owns at the rollout's weight.
-
-    That is nothing before a rollout has begun, and for any version but the one that grows: the
-    file never gives traffic to a version that nobody has judged.
-    """
+def claimed(weight: Decimal, project: Project, base: Base) -> Base:
+    """The base of a change by people, with the split a rollout owns at the rollout's weight."""
     terms = declared.terms(project)
-    owned: tuple[Owned, ...] = ()
-    if terms is not None:
-        weight = NOTHING
-        to_be = versions.get(terms.variant)
-        if rollout is not None and to_be is not None:
-            source = to_be.uri if isinstance(to_be, ModelVersion) else to_be.source
-            weight = rollout.weight if source == rollout.target.source else NOTHING
-        owned = (Owned(terms.rule, terms.weights(weight)),)
+    owned = () if terms is None else (Owned(terms.rule, terms.weights(weight)),)
     return Base(msgspec.structs.replace(base.state, owned=owned), base.pins)
+
+
+def grows(rollout: State, project: Project, table: ProjectTable, *, exactly: bool = True) -> bool:
+    """Whether a table has the version that grows where the rollout has its traffic.
+
+    exactly: artifact and decision too, which a table that is only a preview cannot tell
+    """
+    assert project.spec.rollout is not None
+    name = project.spec.rollout.variant
+    found = next((one for one in table.variants if one.name == name), None)
+    if found is None:
+        return False
+    return version_of(found) == rollout.target if exactly else found.source == rollout.target.source
 
 
 def shifted(base: Base, project: Project, shift: Shift) -> tuple[ProjectState, dict[str, Pin]]:

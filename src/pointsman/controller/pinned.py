@@ -20,10 +20,14 @@ from pointsman.store.revisions import Revision
 
 
 class Pinned(msgspec.Struct, frozen=True):
-    """variant: with its artifact and decision; pin: None for a constant"""
+    """variant: with its artifact and decision; pin: None for a constant
+
+    schema: of the project its artifact was made for: it serves no other classes and features
+    """
 
     variant: Variant
     pin: Pin | None
+    schema: str
 
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
@@ -45,13 +49,18 @@ def version_of(variant: Variant) -> Version:
     return Version(variant.version, variant.source, digest(msgspec.json.encode(parts))[:16])
 
 
+def schema_of(table: ProjectTable) -> str:
+    """Equal for two tables exactly if an artifact of the one can serve the other."""
+    return digest(msgspec.json.encode((table.classes, table.features)))[:16]
+
+
 def decided(pinned: Pinned, project: Project, name: str) -> Pinned:
     """The same version as the project's variant `name` would serve it: with that one's decision."""
     decision = decision_of(project, name)
     variant = replace(
         pinned.variant, name=name, threshold=decision.threshold, deny=tuple(decision.deny)
     )
-    return Pinned(variant, pinned.pin)
+    return Pinned(variant, pinned.pin, pinned.schema)
 
 
 def adopted(project: Project, name: str, pinned: Pinned) -> Adopted | None:
@@ -65,10 +74,12 @@ def adopted(project: Project, name: str, pinned: Pinned) -> Adopted | None:
 def of_revision(revision: Revision, table: ProjectTable) -> Iterator[Pinned]:
     """Every variant of a revision."""
     pins = state.decode(revision.state).pins
+    schema = schema_of(table)
     for variant in table.variants:
-        yield Pinned(variant, pins.get(variant.name))
+        yield Pinned(variant, pins.get(variant.name), schema)
 
 
-def find(wanted: Version, among: Iterable[Pinned]) -> Pinned | None:
-    """The first that serves as `wanted` does."""
-    return next((found for found in among if version_of(found.variant) == wanted), None)
+def find(wanted: Version, among: Iterable[Pinned], schema: str) -> Pinned | None:
+    """The first that serves as `wanted` does, where the project has this schema."""
+    fitting = (found for found in among if found.schema == schema)
+    return next((found for found in fitting if version_of(found.variant) == wanted), None)

@@ -11,14 +11,15 @@ from pointsman.controller import state
 from pointsman.controller.candidate import Base, Candidate, Workshop
 from pointsman.controller.changes import Declared, Difference, difference
 from pointsman.controller.ledger import Ledger
-from pointsman.controller.ownership import Shift, claimed, shifted
-from pointsman.controller.pinned import Pinned
+from pointsman.controller.ownership import Shift, claimed, grows, shifted
+from pointsman.controller.pinned import Pinned, schema_of
 from pointsman.controller.state import Pin, Serving
 from pointsman.decide.compile import ProjectState, restored
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
 from pointsman.domain.table import ProjectTable, digest, encode
 from pointsman.ports import ModelVersion
+from pointsman.rollout.state import NOTHING, State
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import canonical
 from pointsman.spec.models import Project
@@ -125,9 +126,12 @@ class Projects:
             return Planned(name, number, revision_id, difference(None, None), pins)
         base = self._base(last)
         resolution = self._workshop.resolve(project, base.pins, {})
-        base = self._claimed(name, project, base, resolution.by_variant)
         before = None if serving is None else self.declared(serving)
-        preview = self._workshop.preview(project, resolution, base)
+        rollout = self._rollout(name, project)
+        weight = NOTHING if rollout is None else rollout.weight
+        preview = self._workshop.preview(project, resolution, claimed(weight, project, base))
+        if rollout is not None and not grows(rollout, project, preview, exactly=False):
+            preview = self._workshop.preview(project, resolution, claimed(NOTHING, project, base))
         pins = {variant: version.uri for variant, version in resolution.by_variant.items()}
         return Planned(
             name, number, revision_id, difference(before, Declared(project, preview)), pins
@@ -147,8 +151,9 @@ class Projects:
                 )
             base = self._base(last)
             resolution = self._workshop.resolve(project, base.pins, {})
-            base = self._claimed(name, project, base, resolution.by_variant)
-            candidate = self._workshop.build(project, resolution, base)
+            candidate = self._owned(
+                name, project, base, lambda own: self._workshop.build(project, resolution, own)
+            )
             return self._commit(last, candidate, "apply", intent)
 
     def repin(
@@ -166,7 +171,9 @@ class Projects:
             project = canonical.parse(last.spec)
             resolution = self._workshop.resolve(project, base.pins, moved)
             kept = msgspec.structs.replace(resolution, signature=None)
-            candidate = self._workshop.build(project, kept, base)
+            candidate = self._owned(
+                name, project, base, lambda own: self._workshop.build(project, kept, own)
+            )
             return self._commit(last, candidate, cause, intent)
 
     def undo(self, name: str, to: int | None, intent: Intent) -> Outcome:
@@ -184,11 +191,13 @@ class Projects:
             serving = _serving(target)
             base = self._base(last)
             project = canonical.parse(target.spec)
-            claimed = self._claimed(name, project, base, serving.pins).state
-            state_now = msgspec.structs.replace(
-                restored(claimed, earlier), adopted=serving.project.adopted
-            )
-            candidate = self._workshop.compiled(project, state_now, serving.pins)
+
+            def again(own: Base) -> Candidate:
+                then = restored(own.state, earlier)
+                then = msgspec.structs.replace(then, adopted=serving.project.adopted)
+                return self._workshop.compiled(project, then, serving.pins)
+
+            candidate = self._owned(name, project, base, again)
             return self._commit(last, candidate, "undo", intent, restores=target.number)
 
     def prepare(self, name: str, variant: str, version: ModelVersion) -> Pinned:
@@ -203,7 +212,7 @@ class Projects:
         kept = msgspec.structs.replace(resolution, signature=None)
         candidate = self._workshop.build(project, kept, base)
         found = next(v for v in candidate.table.variants if v.name == variant)
-        return Pinned(found, candidate.serving.pins[variant])
+        return Pinned(found, candidate.serving.pins[variant], schema_of(candidate.table))
 
     def shift(
         self, name: str, shift: Shift, intent: Intent, also: Callable[[Connection, int], None]
@@ -225,12 +234,26 @@ class Projects:
                 return Outcome(name, last.number, last.digest, False, nothing, sentence)
             return self._commit(last, candidate, "rollout", intent, also=also)
 
-    def _claimed(
-        self, name: str, project: Project, base: Base, versions: Mapping[str, Pin | ModelVersion]
-    ) -> Base:
+    def _owned(
+        self, name: str, project: Project, base: Base, build: Callable[[Base], Candidate]
+    ) -> Candidate:
+        """The candidate of a change by people, with the split a rollout owns as it has to be.
+
+        That is without any traffic before a rollout has begun, and for any version but the one
+        that grows: nothing but a rollout gives traffic to a version that nobody has judged.
+        """
+        rollout = self._rollout(name, project)
+        weight = NOTHING if rollout is None else rollout.weight
+        candidate = build(claimed(weight, project, base))
+        if rollout is None or weight == 0 or grows(rollout, project, candidate.table):
+            return candidate
+        return build(claimed(NOTHING, project, base))
+
+    def _rollout(self, name: str, project: Project) -> State | None:
+        if project.spec.rollout is None:
+            return None
         with self._ledger.reading() as connection:
-            rollout = rollouts.state(connection, name)
-        return claimed(rollout, project, base, versions)
+            return rollouts.state(connection, name)
 
     def delete(self, name: str, intent: Intent) -> Outcome:
         """Takes the project out of the table. Its revisions stay, and `undo` brings it back."""

@@ -306,10 +306,11 @@ def candidate(connection: Connection, at: Place) -> Pinned | None:
     if stored:
         found = pinned.decode(stored)
         pin = pins.get(variant)
-        if found.pin is not None and pin is not None and found.pin.asked == pin.asked:
+        same = found.pin is not None and pin is not None and found.pin.asked == pin.asked
+        if same and found.schema == pinned.schema_of(at.table):
             return pinned.decided(found, at.project, variant)
     one = at.variant(variant)
-    return None if one is None else Pinned(one, pins.get(variant))
+    return None if one is None else Pinned(one, pins.get(variant), pinned.schema_of(at.table))
 
 
 def _attempt(rollout: State) -> tuple[int, int]:
