@@ -26,7 +26,7 @@ class Cells:
 
     def decide(self, unit, variant, *, denied, block=0, times=1):
         """A first exposure, or one that no longer is."""
-        values = {DENIED: float(denied), judging.FIRST_ERROR: 0.0, evidence.COST: 0.0}
+        values = {DENIED: float(denied), evidence.COST: 0.0}
         for metric, value in values.items():
             key = (START + block * BLOCK_MS, variant, "", metric)
             self.found.setdefault(key, Moments()).observe(unit, value, times)
@@ -83,7 +83,6 @@ def test_pieces_add_up_to_the_whole(seed):
     assert n == tuple(sum(sum(m.n) for m in whole[v]) for v in ("challenger", "champion"))
     assert total == tuple(sum(sum(m.total) for m in whole[v]) for v in ("challenger", "champion"))
     assert known.decisions == {2: n[0]}
-    assert known.assigned.draws[0].counts == n
     assert known.window_ms > START
 
 
@@ -135,7 +134,6 @@ def test_what_was_read_and_is_taken_back_waits_for_its_place_to_be_filled():
     known = read(known, cells)
 
     assert counts(known) == ((1, 1), (1.0, 0.0))
-    assert sum(known.assigned.draws[0].counts) == 2
 
 
 def test_an_epoch_that_is_over_is_let_go_of():
@@ -157,19 +155,11 @@ def test_an_epoch_that_is_over_is_let_go_of():
 
 
 def labelled(block, hits, misses, variant):
-    """Matured cells of one block: units, those with a label, and the counts recall needs."""
+    """The matured cell of one block that recall needs."""
     confusion = Confusion.empty(2)
-    units, wrong = Moments(), Moments()
     for unit in range(hits + misses):
         confusion.observe(1, int(unit < hits), unit_hash=unit)
-        units.observe(unit, 0.0)
-        wrong.observe(unit, float(unit >= hits))
-    at = START + block * BLOCK_MS
-    return [
-        (at, variant, "", evidence.CONFUSION, confusion),
-        (at, variant, "", judging.FIRST_ERROR, units),
-        (at, variant, "", judging.FIRST_WRONG, wrong),
-    ]
+    return [(START + block * BLOCK_MS, variant, "", evidence.CONFUSION, confusion)]
 
 
 def test_labels_are_read_once_when_their_horizon_is_past():
@@ -184,7 +174,6 @@ def test_labels_are_read_once_when_their_horizon_is_past():
 
     assert known.outcomes == {2: 40}
     assert known.through_ms == until_ms
-    assert known.coverage[0].labelled_champion == 40
     (block,) = known.matured.ratios["recall", ""]
     assert sum(block.challenger.counts) == 40
 

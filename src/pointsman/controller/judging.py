@@ -29,8 +29,6 @@ LATE_MS: Final = 600_000
 SKEW_MS: Final = 5_000
 """How far gateways' clocks may be apart."""
 
-FIRST_ERROR: Final = evidence.member(evidence.FIRST, evidence.ERROR)
-
 Row = tuple[int, str, str, str, Payload]
 """Block, variant, slice, metric and payload of one cell."""
 
@@ -97,7 +95,7 @@ def decode(stored: bytes) -> Judging:
 def increment_metrics(wanted: Tested) -> tuple[str, ...]:
     """Metrics of the cells that increments are read from."""
     own = {cell for name, cell in wanted.cells.items() if name not in wanted.labelled}
-    return tuple(sorted({*own, FIRST_ERROR, evidence.COST}))
+    return tuple(sorted({*own, evidence.COST}))
 
 
 def matured_metrics(wanted: Tested) -> tuple[str, ...]:
