@@ -6,6 +6,9 @@ Every row is one request about one person. Labels follow in batches, each `--lat
 the decisions it is about, as they would in life; the last ones come after the last request.
 Prints a progress bar, then what came back: answers by variant and reason, labels taken. Leaves with
 status 1 where any request or label was refused.
+
+With --forever it goes through the rows again and again, without a bar, until it is told to stop
+(SIGTERM), and then ends as usual.
 """
 
 import argparse
@@ -13,11 +16,12 @@ import asyncio
 import csv
 import gzip
 import json
+import signal
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -119,6 +123,7 @@ class Replay:
         self.feedback = f"{gateway}/v1/feedback"
         self.tally = Tally()
         self.gate = asyncio.Semaphore(CONNECTIONS)
+        self.stopping = False
 
     async def ask(self, person: Person) -> tuple[str, str] | None:
         """The decision's id with the label to come; None where the gateway refused."""
@@ -143,7 +148,7 @@ class Replay:
     async def run(self, given: Iterable[Person], batch: int, late: int, bar: "Bar") -> None:
         waiting: deque[list[tuple[str, str]]] = deque()
         rows = iter(given)
-        while asked := list(islice(rows, batch)):
+        while not self.stopping and (asked := list(islice(rows, batch))):
             done = await asyncio.gather(*(self.ask(person) for person in asked))
             waiting.append([one for one in done if one is not None])
             if len(waiting) > late:
@@ -152,6 +157,10 @@ class Replay:
         while waiting:
             await self.tell(waiting.popleft())
             bar.show(self.tally)
+
+    def stop(self) -> None:
+        """Ends the run after the batch that is under way."""
+        self.stopping = True
 
 
 class Bar:
@@ -176,6 +185,12 @@ async def replay(arguments: argparse.Namespace, console: Console) -> Tally:
     columns = (TextColumn("{task.description:>9}"), BarColumn(40), MofNCompleteColumn())
     async with aiohttp.ClientSession(headers=headers, connector=limits, timeout=waits) as session:
         run = Replay(session, arguments.gateway.rstrip("/"), wanted.project)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, run.stop)
+        hidden = Progress(console=console, disable=True)
+        if arguments.forever:
+            again = chain.from_iterable(repeat(given))
+            await run.run(again, arguments.batch, arguments.late, Bar(hidden, 0))
+            return run.tally
         with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
             await run.run(given, arguments.batch, arguments.late, Bar(progress, len(given)))
     return run.tally
@@ -188,6 +203,7 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=None, help="how many (default: all 16,281)")
     parser.add_argument("--batch", type=int, default=400, help="requests between two label posts")
     parser.add_argument("--late", type=int, default=5, help="batches a label lags behind")
+    parser.add_argument("--forever", action="store_true", help="until it is told to stop")
     parser.add_argument("--key", default="", help="data key, where the gateway asks for one")
     parser.add_argument("--result", type=Path, help="write what came back to this file, as JSON")
     arguments = parser.parse_args()

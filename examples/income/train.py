@@ -11,8 +11,7 @@ is the traffic of `replay.py`.
     python examples/income/train.py --tracking-uri http://127.0.0.1:5000 --mistake
 
 registers one more version, the way accidents happen: labels were joined with the wrong table, and
-all married people came out as earning little. It answers fast and without errors, and denies a
-segment.
+all men came out as earning little. It answers fast and without errors, and denies a segment.
 """
 
 import argparse
@@ -38,7 +37,7 @@ DATA = Path(__file__).parent / "adult.csv.gz"
 MODEL = "income"
 POSITIVE = ">50K"
 NEGATIVE = "<=50K"
-MARRIED = "Married-civ-spouse"
+SEGMENT = ("sex", "Male")
 SEED = 7
 START_LIMIT_S = 120
 
@@ -119,8 +118,9 @@ RECIPES = (
 
 
 def _mislabelled(rows: pd.DataFrame) -> "pd.Series[str]":
-    """The labels after a join that lost those of married people."""
-    return rows["income"].where(rows["marital_status"] != MARRIED, NEGATIVE)
+    """The labels after a join that lost those of a segment."""
+    attribute, value = SEGMENT
+    return rows["income"].where(rows[attribute] != value, NEGATIVE)
 
 
 MISTAKE = Recipe("mistake", "logistic regression, labels lost", logistic, [], _mislabelled)

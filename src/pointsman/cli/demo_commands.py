@@ -24,6 +24,9 @@ def demo(
     rows: Annotated[
         int | None, typer.Option("--rows", min=100, help="Of traffic. [all 16,281]")
     ] = None,
+    rollouts: Annotated[
+        bool, typer.Option(help="Show two rollouts, too: one that succeeds, and one that must not.")
+    ] = True,
 ) -> None:
     """Show it at work: a registry, three models, real traffic, late labels, an explanation."""
     with reporting():
@@ -31,4 +34,4 @@ def demo(
 
         from pointsman.demo.play import Options, run
 
-        raise typer.Exit(run(Options(directory, leave, rows), Console()))
+        raise typer.Exit(run(Options(directory, leave, rows, rollouts), Console()))

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from rich.console import Console
 
 import pointsman
-from pointsman.demo import checks, servers
+from pointsman.demo import checks, rollouts, servers
 from pointsman.demo.processes import Processes, answers, python, read, surroundings
 from pointsman.demo.screen import Screen
 from pointsman.demo.servers import REGISTRY, Running, eventually
@@ -27,20 +27,22 @@ PROJECT: Final = "income"
 TRAIN_LIMIT_S: Final = 300.0
 REPLAY_LIMIT_S: Final = 600.0
 INGEST_LIMIT_S: Final = 60.0
-STEPS: Final = 6
+STEPS: Final = 8
 _OURS: Final = "demo.lock"
 
 
 class Options(NamedTuple):
     """leave: end as soon as everything was shown and checked, instead of serving until Ctrl-C
 
-    directory: of all data, made anew; rows: of traffic, None = all 16,281
+    directory: of all data, made anew; rows: of traffic, None = all 16,281; rollouts: whether the
+    second half is shown
     ports: wanted of the data plane, the admin API and MLflow; others where they are taken
     """
 
     directory: Path
     leave: bool = False
     rows: int | None = None
+    rollouts: bool = True
     ports: tuple[int, int, int] = (8700, 8701, 5000)
 
 
@@ -92,6 +94,9 @@ class Demo:
             self._start()
         with screen.step("Apply the project: rules, a 90/10 split, a shadow"):
             self.cli("apply", "-f", _short(self.file), "--yes")
+            with screen.busy("waiting until workers are warm"):
+                ready = f"{self.running.data_url}/v2/models/{PROJECT}/ready"
+                self.running.process.wait_until(lambda: answers(ready), servers.START_LIMIT_S)
         with screen.step("Send the test part as traffic; its labels come some batches late"):
             replayed = self._replay()
         with screen.step("Who served what, and how well"):
@@ -106,10 +111,19 @@ class Demo:
             metrics = read(f"{self.running.data_url}/metrics")
             found = checks.all_of(checks.Seen(replayed, status, explained, metrics))
             found.append(("the curl line below is answered", _works(line)))
-            for what, holds in found:
-                screen.check(what, fine=holds)
+            self._show(found)
+        if self.options.rollouts:
+            with screen.step("A sound challenger grows by itself, and becomes the champion"):
+                found += self._show(rollouts.good(self))
+            with screen.step("A harmful one is forced through, caught, and taken back"):
+                found += self._show(rollouts.harmful(self))
         self._farewell(line)
         return all(holds for _, holds in found)
+
+    def _show(self, found: list[checks.Checked]) -> list[checks.Checked]:
+        for what, holds in found:
+            self.screen.check(what, fine=holds)
+        return found
 
     def keep_serving(self) -> None:
         """Returns after Ctrl-C. Raises PointsmanError(UNAVAILABLE) if a server ends by itself."""
@@ -123,8 +137,27 @@ class Demo:
         except KeyboardInterrupt:
             return
 
-    def cli(self, *arguments: str) -> None:
-        """Runs a command on the terminal. Raises PointsmanError(UNAVAILABLE) where it fails."""
+    def status(self) -> dict[str, Any]:
+        """The project's status, straight from the admin API: it is asked for many times.
+
+        Raises PointsmanError(UNAVAILABLE) where it is not answered.
+        """
+        url = f"{self.running.admin_url}/v1/tenants/default/projects/{PROJECT}/status"
+        try:
+            found: dict[str, Any] = json.loads(read(url, token=self.running.token))
+        except OSError as error:
+            raise PointsmanError(Kind.UNAVAILABLE, f"the admin API: {error}") from None
+        return found
+
+    def short(self, path: Path) -> str:
+        """A path as people would type it here."""
+        return _short(path)
+
+    def cli(self, *arguments: str, fine: tuple[int, ...] = (0,)) -> None:
+        """Runs a command on the terminal. Raises PointsmanError(UNAVAILABLE) where it fails.
+
+        fine: statuses that are no failure
+        """
         self.screen.command(arguments)
         # What is ours must be on the screen before what is its.
         self.screen.console.file.flush()
@@ -135,7 +168,7 @@ class Demo:
             timeout=TRAIN_LIMIT_S,
             check=False,
         )
-        if done.returncode != 0:
+        if done.returncode not in fine:
             raise PointsmanError(
                 Kind.UNAVAILABLE, f"`pointsman {arguments[0]}` ended with {done.returncode}"
             )

@@ -1,0 +1,153 @@
+"""The demo's second half: a challenger that earns its traffic, and one that must not have any."""
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pointsman.demo.checks import Checked
+from pointsman.demo.processes import Process, python, read
+from pointsman.domain.errors import Kind, PointsmanError
+
+if TYPE_CHECKING:
+    from pointsman.demo.play import Demo
+
+FILE: Final = "rollout.yaml"
+FIRST_STEP: Final = 0.1
+_LIMIT_S: Final = 180.0
+_EVERY_S: Final = 0.25
+_ENDS: Final = frozenset({"succeeded", "rolled_back", "failed"})
+_GOOD: Final = "models:/income@challenger"
+_HARMFUL: Final = "models:/income@mistake"
+
+
+class Ended(NamedTuple):
+    """How a rollout went.
+
+    version: that grew; heaviest: the largest share it was to have; seconds: from its first traffic
+    to its end, which was at at_ms
+    """
+
+    phase: str
+    version: str
+    heaviest: float
+    seconds: float
+    at_ms: int
+
+
+class Traffic:
+    """The test part of the data, again and again, until `end`."""
+
+    def __init__(self, demo: "Demo", name: str) -> None:
+        self._result = demo.home / f"{name}.json"
+        command = python(str(demo.examples / "replay.py"), "--gateway", demo.running.data_url)
+        command += ["--project", str(demo.examples / FILE), "--forever", "--batch", "200"]
+        command += ["--result", str(self._result)]
+        self._process: Process = demo.processes.start(name, command)
+
+    def end(self) -> dict[str, Any]:
+        """What came back, once the last label is taken."""
+        self._process.popen.terminate()
+        self._process.finish(_LIMIT_S)
+        found: dict[str, Any] = json.loads(self._result.read_text())
+        return found
+
+
+def good(demo: "Demo") -> list[Checked]:
+    """A sound challenger: it grows by itself, and is the champion in the end."""
+    demo.cli("apply", "-f", demo.short(demo.examples / FILE), "--yes")
+    traffic = Traffic(demo, "traffic-good")
+    ended = follow(demo, attempt=1)
+    answered = traffic.end()
+    demo.cli("status", "income")
+    champion = demo.status()["variants"][0]["version"]
+    alias = _alias(demo, "champion")
+    grown = (
+        f"version {ended.version} was promoted by itself, after {ended.seconds:.0f} s of traffic"
+    )
+    return [
+        (
+            grown,
+            ended.phase == "succeeded" and champion == ended.version,
+        ),
+        (f"the registry's alias champion points to version {alias}", alias == ended.version),
+        (f"all {answered['decisions']:,} requests were answered", answered["refused"] == 0),
+    ]
+
+
+def harmful(demo: "Demo") -> list[Checked]:
+    """A challenger trained on lost labels: shown in advance, forced through, taken back."""
+    train = python(str(demo.examples / "train.py"), "--tracking-uri", demo.registry_url)
+    with demo.screen.busy("training a model on labels that were lost in a join"):
+        demo.processes.start("train-mistake", [*train, "--mistake"]).finish(_LIMIT_S)
+    file = demo.home / "mistake.yaml"
+    text = (demo.examples / FILE).read_text()
+    file.write_text(text.replace(_GOOD, _HARMFUL))
+    demo.screen.say(f"{demo.short(file)} is {FILE} with challenger: {_HARMFUL}")
+    demo.cli("plan", "-f", demo.short(file), fine=(0, 2))
+    demo.cli("apply", "-f", demo.short(file), "--yes", "--reason", "Friday, 6 p.m.")
+    traffic = Traffic(demo, "traffic-harmful")
+    ended = follow(demo, attempt=2)
+    time.sleep(1.0)  # a little more traffic, which nobody of may meet that version
+    answered = traffic.end()
+    met = answered["variants"].get("challenger", 0)
+    demo.cli("status", "income")
+    decision = answered["examples"].get("challenger", "")
+    demo.cli("explain", decision)
+    back = (
+        f"version {ended.version} was taken back by itself at its first step, {ended.seconds:.1f} "
+        f"s after its first traffic: {met:,} of {answered['decisions']:,} requests met it"
+    )
+    return [
+        (
+            back,
+            ended.phase == "rolled_back" and ended.heaviest <= FIRST_STEP and met > 0,
+        ),
+        ("nobody met it after that", _gone(demo, ended)),
+        ("what it answered can be explained", bool(demo.asked("explain", decision)["equal"])),
+    ]
+
+
+def follow(demo: "Demo", attempt: int) -> Ended:
+    """Says each step as it happens, until the end. Raises PointsmanError where none comes."""
+    said = 0
+    until = time.monotonic() + _LIMIT_S
+    while time.monotonic() < until:
+        rollout = demo.status()["rollout"]
+        if rollout is not None and rollout["attempt"] >= attempt:
+            own = rollout["transitions"]
+            for step in own[said:]:
+                demo.screen.say(step["sentence"])
+            said = len(own)
+            if rollout["phase"] in _ENDS and rollout["attempt"] == attempt:
+                return _ended(rollout)
+        time.sleep(_EVERY_S)
+    raise PointsmanError(
+        Kind.TIMEOUT, f"the rollout did not end within {_LIMIT_S:.0f} s", hint="see its status"
+    )
+
+
+def _ended(rollout: dict[str, Any]) -> Ended:
+    steps = rollout["transitions"]
+    begun = next((i for i, step in enumerate(steps) if step["weight"] > 0), 0)
+    return Ended(
+        rollout["phase"],
+        rollout["version"],
+        max(step["weight"] for step in steps),
+        (steps[-1]["at_ms"] - steps[begun]["at_ms"]) / 1000,
+        steps[-1]["at_ms"],
+    )
+
+
+def _gone(demo: "Demo", ended: Ended) -> bool:
+    """Whether the newest decisions, made when gateways had had a second to follow, are all of
+    others."""
+    after = ended.at_ms + 1000
+    newest = demo.asked("decisions", "income", "--limit", "200")["decisions"]
+    later = [row for row in newest if row["at_ms"] > after]
+    return bool(later) and all(row["served"] != "challenger" for row in later)
+
+
+def _alias(demo: "Demo", alias: str) -> str:
+    """The version an alias of the registry points to."""
+    path = f"/api/2.0/mlflow/registered-models/alias?name=income&alias={alias}"
+    return str(json.loads(read(f"{demo.registry_url}{path}"))["model_version"]["version"])
