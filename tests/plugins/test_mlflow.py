@@ -146,6 +146,7 @@ def test_an_alias_and_tags_are_written_back(
     with pytest.raises(PointsmanError) as missing:
         registry.write_back("models:/nobody/1", "proved", {})
     assert missing.value.kind is Kind.NOT_FOUND
+    registered.client.delete_registered_model_alias(registered.name, "proved")
 
 
 def test_polling_sees_alias_moves_and_new_versions(

@@ -85,6 +85,7 @@ def _of_state(state: State) -> Shown:
         "transitions": [
             {
                 "at_ms": one.at_ms,
+                "attempt": one.attempt,
                 "event": one.event.value,
                 "phase": one.after.value,
                 "weight": float(one.weight) / 100,

@@ -114,20 +114,19 @@ def follow(demo: "Demo", attempt: int) -> Ended:
     while time.monotonic() < until:
         rollout = demo.status()["rollout"]
         if rollout is not None and rollout["attempt"] >= attempt:
-            own = rollout["transitions"]
+            own = [step for step in rollout["transitions"] if step["attempt"] == attempt]
             for step in own[said:]:
                 demo.screen.say(step["sentence"])
             said = len(own)
             if rollout["phase"] in _ENDS and rollout["attempt"] == attempt:
-                return _ended(rollout)
+                return _ended(rollout, own)
         time.sleep(_EVERY_S)
     raise PointsmanError(
         Kind.TIMEOUT, f"the rollout did not end within {_LIMIT_S:.0f} s", hint="see its status"
     )
 
 
-def _ended(rollout: dict[str, Any]) -> Ended:
-    steps = rollout["transitions"]
+def _ended(rollout: dict[str, Any], steps: list[dict[str, Any]]) -> Ended:
     begun = next((i for i, step in enumerate(steps) if step["weight"] > 0), 0)
     return Ended(
         rollout["phase"],
