@@ -8,9 +8,12 @@ import msgspec
 from sqlalchemy import Connection
 
 from pointsman.controller import state
+from pointsman.controller.blast import Ground
 from pointsman.controller.candidate import Base, Candidate, Workshop
 from pointsman.controller.changes import Declared, Difference, difference
+from pointsman.controller.gate import Gate, Standing
 from pointsman.controller.ledger import Ledger
+from pointsman.controller.outlook import Course, Outlook, Seen, Window, course
 from pointsman.controller.ownership import Shift, claimed, grows, shifted
 from pointsman.controller.pinned import Pinned, schema_of
 from pointsman.controller.state import Pin, Serving
@@ -33,11 +36,13 @@ class Intent(msgspec.Struct, frozen=True):
 
     parent: the revision the change was made to; None = whatever stands (only for changes that
     were not made from a revision somebody looked at)
+    force: past limits and freezes; needs a reason, and is told in the audit log
     """
 
     actor: str
     reason: str = ""
     parent: int | None = None
+    force: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -57,13 +62,21 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """What `apply` would do. pins: the version behind each model reference, by variant."""
+    """What `apply` would do. pins: the version behind each model reference, by variant.
+
+    course: its tables; None where nothing changes, or nothing serves yet
+    seen: what it would have done to logged decisions, where that was asked for
+    standing: how it stands to the limits
+    """
 
     project: str
     number: int
     digest: str
     difference: Difference
     pins: dict[str, str]
+    course: Course | None = None
+    seen: Seen | None = None
+    standing: Standing = Standing()
 
     @property
     def changed(self) -> bool:
@@ -77,6 +90,8 @@ class Projects:
         self._ledger = ledger
         self._workshop = workshop
         self._blobs = blobs
+        self._outlook = Outlook(ledger)
+        self.gate = Gate(ledger, self._outlook)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def current(self, name: str) -> Revision:
@@ -114,8 +129,14 @@ class Projects:
             self.declared(self.revision(name, before)), self.declared(self.revision(name, after))
         )
 
-    def plan(self, project: Project) -> Planned:
-        """What applying this would change. Asks the registry, prepares and changes nothing."""
+    def plan(
+        self, project: Project, intent: Intent | None = None, window: Window | None = None
+    ) -> Planned:
+        """What applying this would change. Asks the registry, prepares and changes nothing.
+
+        intent: who may want it applied: a plan over the limits is kept under this name
+        window: logged decisions to replay; None = none, and limits that need some are not looked at
+        """
         name = qualified(project.tenant, project.name)
         last = self._last(name)
         serving = last if last is not None and last.cause != "delete" else None
@@ -133,9 +154,20 @@ class Projects:
         if rollout is not None and not grows(rollout, project, preview, exactly=False):
             preview = self._workshop.preview(project, resolution, claimed(NOTHING, project, base))
         pins = {variant: version.uri for variant, version in resolution.by_variant.items()}
-        return Planned(
+        planned = Planned(
             name, number, revision_id, difference(before, Declared(project, preview)), pins
         )
+        if before is None or window is None:
+            return planned
+        tables = self._course(before.table, preview, project, base)
+        seen = self._outlook.look(tables, project, window)
+        ground = Ground(name, number, revision_id, pins)
+        # Limits are held against what an apply will look at, whatever part people ask to see.
+        judged = seen if window == Window() else None
+        standing = self.gate.standing(ground, tables, (before.project, project), judged)
+        if intent is not None:
+            self.gate.remember(ground, standing, intent.actor)
+        return msgspec.structs.replace(planned, course=tables, seen=seen, standing=standing)
 
     def apply(self, project: Project, intent: Intent) -> Outcome:
         """Makes the project what is declared; prepared and proved first, then published at once."""
@@ -154,7 +186,8 @@ class Projects:
             candidate = self._owned(
                 name, project, base, lambda own: self._workshop.build(project, resolution, own)
             )
-            return self._commit(last, candidate, "apply", intent)
+            forced = self._pass(last, candidate, intent)
+            return self._commit(last, candidate, "apply", intent, forced=forced)
 
     def repin(
         self, name: str, moved: Mapping[str, ModelVersion], cause: str, intent: Intent
@@ -233,6 +266,37 @@ class Projects:
                 nothing = difference(None, None)
                 return Outcome(name, last.number, last.digest, False, nothing, sentence)
             return self._commit(last, candidate, "rollout", intent, also=also)
+
+    def _course(
+        self, before: ProjectTable, after: ProjectTable, project: Project, base: Base
+    ) -> Course:
+        with self._ledger.reading() as connection:
+            rollout = rollouts.state(connection, qualified(project.tenant, project.name))
+        return course(before, after, project, base.state, rollout)
+
+    def _pass(self, last: Revision | None, candidate: Candidate, intent: Intent) -> str:
+        """Lets a change through that keeps the limits or is approved; what was broken by force.
+
+        Errors: FORBIDDEN where it may not pass, INVALID for force without a reason.
+        """
+        if intent.force and not intent.reason.strip():
+            raise PointsmanError(
+                Kind.INVALID, "force needs a reason", hint="say it with --reason; it is recorded"
+            )
+        if last is None or last.cause == "delete":
+            return ""
+        before, project = self.declared(last), candidate.project
+        pins = {variant: pin.source for variant, pin in candidate.serving.pins.items()}
+        ground = Ground(last.project, last.number, canonical.revision(project), pins)
+        tables = self._course(before.table, candidate.table, project, self._base(last))
+        standing = self.gate.standing(ground, tables, (before.project, project), None)
+        if not intent.force:
+            self.gate.remember(ground, standing, intent.actor)
+            self.gate.check(ground, standing, intent.actor)
+            return ""
+        return "; ".join(
+            [standing.frozen] * bool(standing.frozen) + [one.sentence for one in standing.over]
+        )
 
     def _owned(
         self, name: str, project: Project, base: Base, build: Callable[[Base], Candidate]
@@ -318,6 +382,7 @@ class Projects:
         *,
         restores: int | None = None,
         also: Callable[[Connection, int], None] | None = None,
+        forced: str = "",
     ) -> Outcome:
         project = candidate.project
         name = qualified(project.tenant, project.name)
@@ -339,7 +404,10 @@ class Projects:
         )
         before = None if last is None or last.cause == "delete" else self.declared(last)
         found = difference(before, Declared(project, candidate.table))
-        return self._write(new, found, _sentence(new, found), also)
+        sentence = _sentence(new, found)
+        if forced:
+            sentence = f"{sentence}; BY FORCE, past {forced}"
+        return self._write(new, found, sentence, also, forced=forced)
 
     def _write(
         self,
@@ -347,12 +415,14 @@ class Projects:
         found: Difference,
         sentence: str,
         also: Callable[[Connection, int], None] | None = None,
+        *,
+        forced: str = "",
     ) -> Outcome:
         entry = Entry(
             actor=new.actor,
             tenant=new.project.partition("/")[0],
             target=new.project,
-            action=new.cause,
+            action="apply.force" if forced else new.cause,
             sentence=sentence,
             payload={
                 "number": new.number,
@@ -361,6 +431,7 @@ class Projects:
                 "table": new.table_digest,
                 "reason": new.reason,
                 "restores": new.restores,
+                **({"forced": forced} if forced else {}),
             },
         )
 

@@ -51,8 +51,13 @@ def terms(project: Project) -> Terms | None:
         alias=rollout.on_success.set_alias if rollout.on_success is not None else "",
         max_step=limits.max_step,
         approvals=limits.approvals,
-        freezes=tuple(_freeze(freeze) for freeze in limits.freeze),
+        freezes=freezes(limits),
     )
+
+
+def freezes(limits: later.Limits) -> tuple[Freeze, ...]:
+    """The freezes of a project's limits, as moments."""
+    return tuple(_freeze(freeze) for freeze in limits.freeze)
 
 
 def _step(step: later.Step) -> Step:

@@ -221,3 +221,27 @@ outbox = Table(
     Index("ix_outbox_open", "project", "done_ms", "id"),
 )
 """What has been decided and is still to be done: written with the decision, done until it is."""
+
+plan = Table(
+    "plan",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    # The revision it changes.
+    Column("base", Integer, nullable=False),
+    # What it is over (controller/blast.py).
+    Column("body", LargeBinary, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Index("ix_plan_project", "project", "base"),
+)
+"""Changes that are over a limit, written once."""
+
+plan_approval = Table(
+    "plan_approval",
+    metadata,
+    Column("hash", Text, primary_key=True),
+    Column("actor", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
