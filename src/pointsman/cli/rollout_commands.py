@@ -3,6 +3,7 @@
 # ruff: noqa: FBT002 - a parameter of a command is an option of it
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -48,8 +49,23 @@ def retry(context: typer.Context, project: ProjectName, reason: Reason = "") -> 
     _ask(context.obj, project, "retry", {"reason": reason})
 
 
-def approve(context: typer.Context, project: ProjectName, reason: Reason = "") -> None:
-    """Agree to the step of a rollout that waits for it."""
+def approve(
+    context: typer.Context,
+    project: ProjectName,
+    plan: Annotated[
+        str, typer.Option("--plan", help="Hash of a plan that is over the limits.")
+    ] = "",
+    reason: Reason = "",
+) -> None:
+    """Agree to the step of a rollout that waits for it, or to somebody else's plan."""
+    if plan:
+        session: Session = context.obj
+        with reporting():
+            path = f"{session.project(project)}/plans/{quote(plan, safe='')}:approve"
+            result = session.client().post(path, {"reason": reason})
+            if not structured(result, session.output):
+                say(result["sentence"])
+        return
     _ask(context.obj, project, "approve", {"reason": reason})
 
 

@@ -89,12 +89,28 @@ def plan(
     context: typer.Context,
     file: File,
     prune: Prune = False,
+    no_replay: Annotated[
+        bool, typer.Option("--no-replay", help="Only the difference, no logged decisions.")
+    ] = False,
+    last: Annotated[
+        int, typer.Option("--last", min=1, max=1_000_000, help="Replay so many decisions at most.")
+    ] = 100_000,
+    since: Annotated[
+        str, typer.Option("--since", help="Replay none older than this: 90m, 24h, 7d; or all.")
+    ] = "24h",
+    value: Annotated[
+        str, typer.Option("--value", help="Number of the context to sum up: value at risk.")
+    ] = "",
 ) -> None:
-    """Show what apply would change. Exits 0: nothing, 2: changes, 1: error."""
+    """Show what apply would change, and what it would have done to logged decisions.
+
+    Exits 0: nothing, 2: changes, 1: error.
+    """
     session: Session = context.obj
     with reporting():
         client = session.client()
-        plans = _plans(session, client, _load(file), prune=prune)
+        query = {"replay": "false"} if no_replay else _window(last, since, value)
+        plans = _plans(session, client, _load(file), prune=prune, query=query)
         changed = any(found["changed"] for found in plans)
         if not structured({"plans": plans, "changed": changed}, session.output):
             _show(plans)
@@ -108,6 +124,10 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     prune: Prune = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Past limits and freezes; needs --reason, and is recorded."),
+    ] = False,
     reason: Reason = "",
 ) -> None:
     """Make it so: prepare the models, publish the table, and wait for the workers."""
@@ -130,7 +150,8 @@ def apply(
         for found in plans:
             if found["changed"]:
                 project = by_name.get(found["project"])
-                results.append(_carry_out(session, client, found, project, reason))
+                how = {"reason": reason, "force": "true" if force else ""}
+                results.append(_carry_out(session, client, found, project, how))
         if not structured({"results": results, "changed": True}, session.output):
             for result in results:
                 say(result["sentence"])
@@ -159,15 +180,32 @@ def _load(name: str) -> "list[Project]":
     return list(load_path(path))
 
 
+def _window(last: int, since: str, value: str) -> dict[str, Any]:
+    from pointsman.spec.scalars import parse_duration
+
+    try:
+        since_s = 0 if since == "all" else max(1, parse_duration(since) // 1000)
+    except ValueError:
+        raise PointsmanError(
+            Kind.INVALID, f"--since {since}: not a duration", hint="write 90m, 24h, 7d, or all"
+        ) from None
+    return {"last": last, "since_s": since_s, "value": value}
+
+
 def _plans(
-    session: Session, client: "AdminClient", projects: "list[Project]", *, prune: bool
+    session: Session,
+    client: "AdminClient",
+    projects: "list[Project]",
+    *,
+    prune: bool,
+    query: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     from pointsman.spec.canonical import canonical
 
     plans = []
     for project in projects:
         path = f"/v1/tenants/{project.tenant}/projects/{project.name}:plan"
-        plans.append(client.post(path, canonical(project)))
+        plans.append(client.post(path, canonical(project), query))
     if not prune:
         return plans
     wanted = {f"{project.tenant}/{project.name}" for project in projects}
@@ -197,12 +235,12 @@ def _carry_out(
     client: "AdminClient",
     found: dict[str, Any],
     project: "Project | None",
-    reason: str,
+    how: dict[str, str],
 ) -> dict[str, Any]:
     path = session.project(found["project"])
     parent = f'"{found["parent"]}"'
     if project is None:
-        answer = client.call("DELETE", path, query={"reason": reason}, if_match=parent)
+        answer = client.call("DELETE", path, query={"reason": how["reason"]}, if_match=parent)
     else:
         from pointsman.spec.canonical import canonical
 
@@ -210,7 +248,7 @@ def _carry_out(
             "PUT",
             path,
             body=canonical(project),
-            query={"reason": reason, "wait": _WAIT_S},
+            query={**how, "wait": _WAIT_S},
             if_match=parent,
         )
     result: dict[str, Any] = answer.body
@@ -219,11 +257,20 @@ def _carry_out(
 
 def _show(plans: list[dict[str, Any]]) -> None:
     totals = dict.fromkeys(("add", "change", "destroy"), 0)
+    from pointsman.cli.plan_view import show_limits, show_replay
+
     for found in plans:
+        if found.get("sentence"):
+            say(found["sentence"])
+            say()
         say(f"{found['project']} (revision {found['parent'] or 'none yet'})")
         show_changes(found)
         for variant, source in found["pins"].items():
             say(f"    {variant} serves {source}")
+        if found.get("replay"):
+            show_replay(found["replay"])
+        if found.get("limits"):
+            show_limits(found["project"], found["limits"])
         for key in totals:
             totals[key] += found["summary"][key]
     say()

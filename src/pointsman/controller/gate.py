@@ -63,7 +63,7 @@ class Gate:
             return Standing()
         needed = limits.max_units_moved is not None or limits.max_deny_shift is not None
         if seen is None and needed:
-            seen = self._outlook.look(course, after, Window())
+            seen = self._outlook.look(course, projects, Window())
         found = blast.over(
             limits,
             (course.before, course.after),

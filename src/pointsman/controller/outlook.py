@@ -66,15 +66,16 @@ class Outlook:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def look(self, course: Course, project: Project, window: Window) -> Seen:
+    def look(self, course: Course, projects: tuple[Project, Project], window: Window) -> Seen:
         """The logged decisions of the window under the tables of the course.
 
+        projects: as declared now and as it is to be; slices of either count
         Errors: INVALID for a value attribute the project does not have, or that is no number.
         """
         _check_value(course.before, window.value)
-        name = qualified(project.tenant, project.name)
+        name = qualified(projects[1].tenant, projects[1].name)
         before = load(course.before)
-        slices = slices_of(project)
+        slices = tuple(dict.fromkeys(n for project in projects for n in slices_of(project)))
         since_ms = 0
         if window.since_ms is not None:
             since_ms = self._ledger.now_ms() - window.since_ms
@@ -99,7 +100,7 @@ def slices_of(project: Project) -> tuple[str, ...]:
     rollout = project.spec.rollout
     bounds = (*rollout.guardrails, *rollout.signals) if rollout is not None else ()
     wanted = (*project.spec.metrics.values(), *bounds)
-    return tuple({name: None for one in wanted for name in one.slices})
+    return tuple(dict.fromkeys(name for one in wanted for name in one.slices))
 
 
 def course(

@@ -6,9 +6,11 @@ import msgspec
 from fastapi import Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
+from pointsman.controller import plan_view
 from pointsman.controller.aliases import Aliases
 from pointsman.controller.changes import Difference
-from pointsman.controller.permissions import Permission, Principal, Route, caller
+from pointsman.controller.outlook import DAY_MS, LAST, MOST, Window
+from pointsman.controller.permissions import GRANTS, Permission, Principal, Route, caller
 from pointsman.controller.projects import Intent, Outcome, Projects
 from pointsman.controller.rollcall import RollCall
 from pointsman.controller.switches import Switches
@@ -22,6 +24,7 @@ _ROOT = "/v1/tenants/{tenant}/projects/{project}"
 MOST_WAIT_S = 60.0
 
 Wait = Annotated[float, Query(ge=0, le=MOST_WAIT_S)]
+Last = Annotated[int, Query(ge=1, le=MOST)]
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,6 +67,7 @@ class ProjectRoutes:
             Route("PUT", _ROOT, write, self.apply),
             Route("DELETE", _ROOT, write, self.delete),
             Route("POST", _ROOT + ":plan", read, self.plan),
+            Route("POST", _ROOT + "/plans/{plan}:approve", Permission.APPROVE, self.approve_plan),
             Route("POST", _ROOT + ":undo", write, self.undo),
             Route("POST", _ROOT + ":kill", write, self.kill),
             Route("POST", _ROOT + ":unkill", write, self.unkill),
@@ -91,9 +95,24 @@ class ProjectRoutes:
     ) -> dict[str, Any]:
         return _difference(self._projects.compare(qualified(tenant, project), before, after))
 
-    async def plan(self, request: Request, tenant: str, project: str) -> dict[str, Any]:
+    async def plan(  # noqa: PLR0913, PLR0917 - each is a part of the request
+        self,
+        request: Request,
+        tenant: str,
+        project: str,
+        replay: bool = True,  # noqa: FBT001, FBT002 - a parameter of the query
+        last: Last = LAST,
+        since_s: Annotated[int | None, Query(ge=0)] = None,
+        value: str = "",
+    ) -> dict[str, Any]:
+        """Without since_s, decisions of the last 24 hours; 0 = of any age."""
         declared = await _declared(request, tenant, project)
-        planned = await run_in_threadpool(self._projects.plan, declared)
+        since_ms = DAY_MS if since_s is None else since_s * 1000 or None
+        window = Window(last, since_ms, value) if replay else None
+        who = caller(request)
+        # Whoever may only look or agree is not the author of what they look at.
+        intent = Intent(who.actor if Permission.WRITE in GRANTS[who.role] else "")
+        planned = await run_in_threadpool(self._projects.plan, declared, intent, window)
         return {
             "project": planned.project,
             "parent": planned.number,
@@ -101,7 +120,19 @@ class ProjectRoutes:
             "changed": planned.changed,
             "pins": planned.pins,
             **_difference(planned.difference),
+            **plan_view.outlook(declared, planned.course, planned.seen, planned.standing),
         }
+
+    async def approve_plan(
+        self, request: Request, tenant: str, project: str, plan: str
+    ) -> dict[str, Any]:
+        """Agrees to a change somebody else wants to apply, and to nothing else."""
+        change = await _change(request)
+        name, who = qualified(tenant, project), caller(request)
+        told = await run_in_threadpool(
+            self._projects.gate.approve, name, plan, who.actor, change.reason
+        )
+        return {"project": name, "plan": plan, "sentence": told}
 
     async def apply(  # noqa: PLR0913, PLR0917 - each is a part of the request
         self,
@@ -111,10 +142,12 @@ class ProjectRoutes:
         project: str,
         reason: str = "",
         wait: Wait = 0.0,
+        force: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query
     ) -> dict[str, Any]:
         """Creates or replaces. If-Match names the revision the change was made to; without it only
         a project that does not exist yet is created."""
-        intent = Intent(caller(request).actor, reason, _parent(request, required=True))
+        parent = _parent(request, required=True)
+        intent = Intent(caller(request).actor, reason, parent, force)
         declared = await _declared(request, tenant, project)
         outcome = await run_in_threadpool(self._projects.apply, declared, intent)
         response.headers["etag"] = f'"{outcome.number}"'

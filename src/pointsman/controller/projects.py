@@ -160,7 +160,7 @@ class Projects:
         if before is None or window is None:
             return planned
         tables = self._course(before.table, preview, project, base)
-        seen = self._outlook.look(tables, project, window)
+        seen = self._outlook.look(tables, (before.project, project), window)
         ground = Ground(name, number, revision_id, pins)
         # Limits are held against what an apply will look at, whatever part people ask to see.
         judged = seen if window == Window() else None

@@ -1,14 +1,15 @@
 """Plans that are over a limit, and who agreed to them. A plan never changes; its hash is its id."""
 
 import msgspec
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import sqlite
 
 from pointsman.store.control_schema import plan, plan_approval
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """body: what is over which limit, as the controller encodes it; author: who asked first"""
+    """body: what is over which limit, as the controller encodes it; author: who wants it, empty while
+    only people who could not apply it have looked"""
 
     hash: str
     project: str
@@ -28,9 +29,12 @@ class Agreement(msgspec.Struct, frozen=True):
 
 
 def put(connection: Connection, new: Plan) -> None:
-    """Keeps a plan; the first of its hash stays."""
+    """Keeps a plan; the first of its hash stays, and its first author."""
     statement = sqlite.insert(plan).values(**msgspec.structs.asdict(new))
     connection.execute(statement.on_conflict_do_nothing())
+    connection.execute(
+        update(plan).where(plan.c.hash == new.hash, plan.c.author == "").values(author=new.author)
+    )
 
 
 def find(connection: Connection, project: str, digest: str) -> Plan | None:
