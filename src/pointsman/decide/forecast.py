@@ -7,7 +7,7 @@ known is counted, never guessed. Bounded memory: sums by slice, and a sample of 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -133,19 +133,22 @@ class Replay:
         self._decisions = self._moved = self._refused = self._erring = 0
         self._first_ms = self._last_ms = 0
 
-    def feed(self, batch: Iterable[Logged]) -> None:
+    def feed(self, batch: Sequence[Logged]) -> None:
         """Routes these decisions through both tables."""
+        if not batch:
+            return
         before, after = self._before, self._after
         live_before, live_after = self._live_before, self._live_after
+        defaults, count = self._defaults, self._count
         for one in batch:
-            request = Request(one.id, one.unit, one.context, one.pin or None)
+            pin = one.pin or None
+            request = Request(one.id, one.unit, one.context, pin)
             try:
                 old = decide(before, live_before, request).assigned
             except PointsmanError:
                 old = UNANSWERED
-            if self._defaults:
-                context = {**self._defaults, **one.context}
-                request = Request(one.id, one.unit, context, one.pin or None)
+            if defaults:
+                request = Request(one.id, one.unit, {**defaults, **one.context}, pin)
             try:
                 decided = decide(after, live_after, request)
                 new = decided.assigned
@@ -154,7 +157,12 @@ class Replay:
             except PointsmanError:
                 new = UNANSWERED
                 self._refused += 1
-            self._count(one, old, new)
+            count(one, old, new)
+        self._decisions += len(batch)
+        times = [one.at_ms for one in batch]
+        first, last = min(times), max(times)
+        self._first_ms = min(self._first_ms, first) if self._first_ms else first
+        self._last_ms = max(self._last_ms, last)
         if len(self._cells) > _CELLS_KEPT:
             self._fold()
 
@@ -193,38 +201,38 @@ class Replay:
         return self._effects[""].unseen()
 
     def _count(self, one: Logged, old: str, new: str) -> None:
-        self._decisions += 1
-        if not self._first_ms or one.at_ms < self._first_ms:
-            self._first_ms = one.at_ms
-        self._last_ms = max(self._last_ms, one.at_ms)
         moves = old != new
         self._moved += moves
-        if one.unit_hash < self._below:
-            self._follow(one.unit_hash, moves=moves)
-        answers = one.answers
-        of = self._models.of
+        unit = one.unit_hash
+        if unit < self._below:
+            units = self._units
+            if moves or unit not in units:
+                units[unit] = moves
+                if len(units) > UNITS_KEPT:
+                    self._halve()
+        answers, models = one.answers, self._models
         if len(answers) == 1:
-            models: tuple[str, ...] = (of(answers[0].variant, answers[0].version),)
+            answer = answers[0]
+            who: tuple[str, ...] = (models.of(answer.variant, answer.version),)
         else:
-            models = tuple([of(answer.variant, answer.version) for answer in answers])
-        key = (self._slices(one.context) if self._attributes else (), old, new, models)
+            who = tuple([models.of(answer.variant, answer.version) for answer in answers])
+        key = (self._slices(one.context) if self._attributes else (), old, new, who)
         cell = self._cells.get(key)
         if cell is None:
-            cell = self._cells[key] = _Cell(models, self._models.width)
+            cell = self._cells[key] = _Cell(who, models.width)
         cell.decisions += 1
         if self._value:
             found = one.context.get(self._value)
             if isinstance(found, int | float):
                 cell.value += found
-        for model, sums, answer in zip(models, cell.sums, answers, strict=True):
-            self._models.observe(sums, model, answer)
+        for place, answer in enumerate(answers):
+            models.observe(cell.sums[place], who[place], answer)
 
-    def _follow(self, unit: int, *, moves: bool) -> None:
-        self._units[unit] = self._units.get(unit, False) or moves
-        if len(self._units) > UNITS_KEPT:
-            self._below //= 2
-            kept = self._below
-            self._units = {unit: moved for unit, moved in self._units.items() if unit < kept}
+    def _halve(self) -> None:
+        """Follows only units of the lower half of hashes from now on."""
+        self._below //= 2
+        kept = self._below
+        self._units = {unit: moved for unit, moved in self._units.items() if unit < kept}
 
     def _slices(self, context: Mapping[str, Value]) -> tuple[str, ...]:
         found = []

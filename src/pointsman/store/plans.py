@@ -8,8 +8,11 @@ from pointsman.store.control_schema import plan, plan_approval
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """body: what is over which limit, as the controller encodes it; author: who wants it, empty while
-    only people who could not apply it have looked"""
+    """A change and what it is over.
+
+    body: which limits, as the controller encodes it
+    author: who wants it, empty while only people who could not apply it have looked
+    """
 
     hash: str
     project: str
