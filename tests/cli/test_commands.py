@@ -243,3 +243,39 @@ def test_init_writes_a_file_that_lints(run: Any, tmp_path: Path) -> None:
     assert made.code == 0
     assert again.code == 1
     assert run("lint", str(file)).code == 0
+
+
+def test_a_plan_over_a_limit_is_approved_by_somebody_else(run: Any, tmp_path: Path) -> None:
+    """apply is refused with what to type; a colleague types it; then it goes through."""
+    limits = {"maxStep": 5, "approvals": 1}
+    file = written(
+        tmp_path / "p.yaml", project("held", {"champion": 90, "challenger": 10}, limits=limits)
+    )
+    assert run("apply", "-f", file, "--yes").code == 0
+    written(
+        tmp_path / "p.yaml", project("held", {"champion": 60, "challenger": 40}, limits=limits)
+    )
+    planned = run("plan", "-f", file)
+    found = json.loads(run("plan", "-f", file, "-o", "json").out)["plans"][0]
+    told = run("apply", "-f", file, "--yes")
+    plain = run("plan", "-f", file, "--no-replay")
+    wrong = run("plan", "-f", file, "--since", "soon")
+    own = run("approve", "held", "--plan", found["limits"]["plan"], "--reason", "mine")
+    made = json.loads(run("token", "create", "colleague", "--role", "approver", "-o", "json").out)
+    agreed = run(
+        "approve", "held", "--plan", found["limits"]["plan"][:12], "--reason", "seen",
+        POINTSMAN_TOKEN=made["token"],
+    )  # fmt: skip
+    applied = run("apply", "-f", file, "--yes")
+
+    assert planned.code == 2
+    assert planned.out.startswith("No logged decisions to replay")
+    assert "! maxStep: challenger grows by 30 points in rule default, 5 allowed" in planned.out
+    assert found["limits"]["open"] is False
+    assert told.code == 1
+    assert f"--plan {found['limits']['plan']}" in told.err
+    assert (plain.code, "maxStep" in plain.out) == (2, False)
+    assert (wrong.code, "not a duration" in wrong.err) == (1, True)
+    assert (own.code, "your own" in own.err) == (1, True)
+    assert (agreed.code, "approved (seen)" in agreed.out) == (0, True)
+    assert applied.code == 0
