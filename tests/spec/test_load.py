@@ -55,7 +55,6 @@ def test_the_design_example_is_refused_exactly_for_what_is_not_available_yet() -
         "spec.variants.night.backend",
         "spec.backends",
         "spec.cache",
-        "spec.retention.archive",
     ]
 
 

@@ -63,7 +63,9 @@ def retentions(ledger: Ledger) -> dict[str, HotRetention]:
     with ledger.reading() as connection:
         active = revisions.active(connection)
     wanted = {found.project: canonical.parse(found.spec).spec.retention for found in active}
-    return {name: HotRetention(kept.hot, kept.max_bytes) for name, kept in wanted.items()}
+    return {
+        name: HotRetention(kept.hot, kept.max_bytes, kept.archive) for name, kept in wanted.items()
+    }
 
 
 def described(project: Project, table: ProjectTable) -> IngestProject:

@@ -1,4 +1,4 @@
-"""The system calls a writer makes, in one place, so that tests can make each of them fail."""
+"""The system calls writers make, in one place, so that tests can make each of them fail."""
 
 import os
 from pathlib import Path
@@ -12,6 +12,14 @@ class Disk:
         """Descriptor of a new file that only its owner can read; fails if there is one."""
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         return os.open(path, flags, 0o600)
+
+    def open(self, path: Path) -> int:
+        """Descriptor of a file that is there, to sync it by."""
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Renames a file over another one."""
+        source.replace(target)
 
     def write(self, descriptor: int, data: bytes) -> int:
         """Bytes written, which may be fewer than given."""

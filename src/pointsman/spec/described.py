@@ -102,8 +102,8 @@ KEYS: Final[dict[str, dict[str, str]]] = {
     },
     "Retention": {
         "hot": "Age at which rows leave the SQL store.",
-        "archive": "Age at which they leave the archive.",
-        "maxBytes": "Size of the decision log and its rows; the oldest go first.",
+        "archive": "Keeps full records as Parquet files, for that long; without it there are none.",
+        "maxBytes": "Size of its rows in the SQL store, and of its archive; the oldest go first.",
     },
     "Outcomes": {"label": "The true class.", "reward": "A number, the higher the better."},
     "LabelOutcome": {"horizon": "How long after a decision its label can be trusted."},
@@ -211,7 +211,6 @@ LATER_KEYS: Final = frozenset(
     {
         ("ProjectSpec", "backends"),
         ("ProjectSpec", "cache"),
-        ("Retention", "archive"),
         ("Rule", "bandit"),
         ("Rule", "ensemble"),
         ("Rule", "cascade"),

@@ -191,7 +191,7 @@ class Log(Block):
 
 
 class Retention(Block):
-    """How long rows stay: `hot` and `max_bytes` in the SQL store, `archive` beyond it."""
+    """How long decisions stay: `hot` in SQL rows, `archive` as Parquet, `max_bytes` in each."""
 
     hot: Milliseconds = 14 * DAY_MS
     archive: Milliseconds | None = None

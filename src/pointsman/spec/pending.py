@@ -20,7 +20,6 @@ _HINTS: Final = {
     "ensemble": "use `split` or `use`, with the others as `shadow`",
     "cascade": "use `split` or `use`",
     "requires": "check the version before the alias moves; remove it",
-    "archive": "rows older than `hot` are deleted; remove it",
 }
 
 
@@ -35,9 +34,6 @@ def _present(draft: Draft) -> list[tuple[Path, str]]:
     found: list[tuple[Path, str]] = [
         (("spec", name), name) for name in _SPEC_BLOCKS if name in draft.raw
     ]
-    retention = draft.raw.get("retention")
-    if isinstance(retention, dict) and "archive" in retention:
-        found.append((("spec", "retention", "archive"), "archive"))
     variants = draft.raw.get("variants")
     for variant, block in variants.items() if isinstance(variants, dict) else ():
         found += [(("spec", "variants", variant, n), n) for n in _keys(block, _VARIANT_BLOCKS)]

@@ -45,6 +45,16 @@ fault = Table(
 )
 """What of the journal could not be read or used, and where it still lies."""
 
+archived = Table(
+    "archived",
+    metadata,
+    Column("stream", Text, primary_key=True),
+    Column("segment", BigInteger, primary_key=True),
+    Column("project", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+"""Segments whose records of a project are in the archive, while the segment is still there."""
+
 decision = Table(
     "decision",
     metadata,

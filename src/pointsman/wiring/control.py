@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from pointsman.controller import app, process
 from pointsman.controller.access_routes import AccessRoutes
 from pointsman.controller.aliases import Aliases
+from pointsman.controller.archiving import Archiver
 from pointsman.controller.arrivals import Arrivals
 from pointsman.controller.candidate import Workshop
 from pointsman.controller.catalog import Catalog, retentions
@@ -53,6 +54,7 @@ from pointsman.wiring.settings import Settings
 
 INGEST_S: Final = 0.2
 KEEP_S: Final = 60.0
+ARCHIVE_S: Final = 10.0
 FOLLOW_S: Final = 0.5
 ROLLOUT_S: Final = 1.0
 
@@ -101,17 +103,23 @@ def _graph(
     journal = wanted.data / "journal"
     intake = Intake(Ingester(journal, engine, Catalog(ledger, blobs)))
     segments = SegmentRetention(wanted.journal_keep, wanted.journal_max)
-    keeper = Housekeeping(wanted.data, engine, lambda: retentions(ledger), segments)
+    archiver = Archiver(
+        wanted.data, engine, lambda: retentions(ledger), gather_ms=wanted.archive_gather
+    )
+    keeper = Housekeeping(
+        wanted.data, engine, lambda: retentions(ledger), segments, archive=archiver
+    )
     watch = Watch(ledger, projects, workers, lambda: intake.caught_up_ms)
     deeds = Deeds(ledger, projects, known, sources.notifier(wanted, clock))
     rollouts = Rollouts(ledger, watch, deeds)
     ingesting = Loop("ingest", intake.turn, INGEST_S)
     keeping = Loop("housekeeping", lambda: keeper.sweep().more, KEEP_S)
+    archiving = Loop("archive", lambda: archiver.turn().more, ARCHIVE_S)
     watching = Loop("registries", lambda: _look(arrivals, aliases), wanted.poll_s)
     following = Loop("following", aliases.follow, FOLLOW_S)
     growing = Loop("rollouts", rollouts.turn, ROLLOUT_S)
     telling = Loop("outbox", deeds.others, ROLLOUT_S)
-    loops = [ingesting, watching, following, growing, telling, keeping]
+    loops = [ingesting, watching, following, growing, telling, keeping, archiving]
     when_full(engine, lambda: _make_room(keeper, keeping))
     views = RolloutViews(ledger, watch, rollouts, clock.now_ms)
     verbs = RolloutRoutes(rollouts, views, workers, feed)

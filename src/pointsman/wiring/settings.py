@@ -33,7 +33,8 @@ class Settings(BaseSettings):
         some hold a secret; notify_secret: a reference to what its deliveries are signed with
     poll_s: how often the registry is asked. 2 s, so that a move is noticed within 5 s
     journal_keep, journal_max: how long segments that are taken in stay, in ms, and of how many
-        bytes; prepare_timeout_s, prepare_memory, prepare_model: what a model may take to prepare,
+        bytes; archive_gather: how long one may wait for others to share an archive file with, in
+        ms; prepare_timeout_s, prepare_memory, prepare_model: what a model may take to prepare,
         in seconds and bytes, and how large it may be
     """
 
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
     log_level: str = "info"
     journal_keep: Milliseconds = Field(default="14d", validate_default=True)
     journal_max: Bytes = Field(default="10GB", validate_default=True)
+    archive_gather: Milliseconds = Field(default="1h", validate_default=True)
     prepare_timeout_s: Annotated[int, Field(gt=0, le=86_400)] = 180
     prepare_memory: Bytes = Field(default="8GiB", validate_default=True)
     prepare_model: Bytes = Field(default="2GiB", validate_default=True)
