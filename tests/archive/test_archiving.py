@@ -12,7 +12,8 @@ from tests.ingest.conftest import decision as usual
 from tests.ingest.conftest import shadow as usual_shadow
 
 from pointsman.archive import columns, layout, parquet, segments
-from pointsman.archive.segments import Run, Spool
+from pointsman.archive.jobs import Run
+from pointsman.archive.segments import Spool
 from pointsman.controller.housekeeping import HotRetention
 from pointsman.journal.codec import encode_record
 from pointsman.journal.disk import Disk
@@ -45,6 +46,7 @@ DECISIONS = st.builds(
     pin=TEXT,
     idempotency_key=TEXT,
     key=TEXT,
+    fault=TEXT,
 )
 
 
@@ -99,6 +101,18 @@ def test_other_programs_read_the_files(world, make):
     assert sorted(table["id"].to_pylist()) == sorted(r.id for r in world.records())
     assert set(table["day"].to_pylist()) == {"2025-06-16"}
     assert set(table["project"].to_pylist()) == {"default/loan"}
+
+
+def test_a_file_of_an_older_version_reads_as_if_nothing_was_said(world, make):
+    """Columns that came later are empty, as in old segments."""
+    world.ingest(make.decision("d1"))
+    fill(world, make)
+    world.archiver.turn()
+    for path in world.files():
+        table = pyarrow.parquet.ParquetFile(path).read()
+        pyarrow.parquet.write_table(table.drop_columns(["fault", "key"]), path)
+
+    assert world.records()[0] == make.decision("d1")
 
 
 def test_a_second_turn_finds_nothing_to_do_and_a_new_project_finds_its_past(world, make):

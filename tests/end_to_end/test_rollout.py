@@ -116,6 +116,10 @@ def test_a_harmful_challenger_is_rolled_back_at_its_first_step(
     late = rollout(serving, "harms")["transitions"][-1]
     assert late["event"] in {"guardrail_broken", "stopped"}
     serving.wait(lambda: set(asked(serving, "harms", 200)) == {"champion"}, 30)
+    bad, every = exported(serving, "harms", "--rolled-back"), exported(serving, "harms")
+    assert len(bad) > 50
+    assert {(line["served"], line["version"]) for line in bad} == {("challenger", "2")}
+    assert len(bad) == sum(line["served"] == "challenger" for line in every)
 
 
 def rollout(serving: Serving, name: str) -> dict[str, Any]:
@@ -128,6 +132,13 @@ def history(serving: Serving, name: str) -> str:
     done = serving.cli("history", name, "--limit", "100")
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def exported(serving: Serving, name: str, *arguments: str) -> list[dict[str, Any]]:
+    """Decisions as the command line writes them."""
+    done = serving.cli("export", name, "--format", "jsonl", "-o", "-", *arguments)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @contextmanager

@@ -41,6 +41,7 @@ COLUMNS: Final[dict[Kind, dict[str, str]]] = {
         "pin": "VARCHAR",
         "idempotency_key": "VARCHAR",
         "key": "VARCHAR",
+        "fault": "VARCHAR",
     },
     "shadows": {
         "id": "VARCHAR",
@@ -109,8 +110,9 @@ def outcome_line(outcome: ArchivedOutcome) -> bytes:
 
 
 def decision_of(row: dict[str, Any]) -> DecisionRecord:
-    """The record back from a row of the archive."""
-    body = dict(row)
+    """The record back from a row of the archive. What it has no value for was not logged then."""
+    body = {column: value for column, value in row.items() if value is not None}
+    body.setdefault("unit", None)
     body["context"] = _context.decode(row["context"])
     body["features"] = row["features"].encode()
     body["propensities"] = tuple((p["variant"], p["propensity"]) for p in row["propensities"])
@@ -121,7 +123,8 @@ def decision_of(row: dict[str, Any]) -> DecisionRecord:
 
 def shadow_of(row: dict[str, Any]) -> ShadowRecord:
     """As `decision_of`."""
-    return ShadowRecord(**{**row, "probabilities": tuple(row["probabilities"])})
+    body = {column: value for column, value in row.items() if value is not None}
+    return ShadowRecord(**{**body, "probabilities": tuple(row["probabilities"])})
 
 
 def _number(value: float) -> float | str:

@@ -5,65 +5,20 @@ bounded, whatever there is to export.
 """
 
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import duckdb
-import msgspec
 
 from pointsman.archive import flat, outcomes, parquet, segments
+from pointsman.archive.jobs import Export, Exported, Format, Wanted
 from pointsman.archive.parquet import literal
-from pointsman.archive.segments import Run
 
-Format = Literal["parquet", "csv", "jsonl"]
 _COPY: Final[dict[Format, str]] = {
     "parquet": "(FORMAT parquet, COMPRESSION zstd)",
     "csv": "(FORMAT csv, HEADER true)",
     "jsonl": "(FORMAT json)",
 }
 _EVER: Final = 1 << 62
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """Which decisions. Empty and zero: whichever.
-
-    since_ms, until_ms: made then or later, and before; Unix milliseconds, 0 = no bound
-    variant: that was assigned; served_by: that answered; version: of the one that answered
-    slices: attributes of the context and what they have to be, as text
-    """
-
-    since_ms: int = 0
-    until_ms: int = 0
-    variant: str = ""
-    version: str = ""
-    served_by: str = ""
-    rule: str = ""
-    reason: str = ""
-    slices: dict[str, str] = {}
-
-
-class Export(msgspec.Struct, frozen=True):
-    """What to read and what to make of it. All paths are those of files nobody changes any more.
-
-    files: Parquet files by kind; runs: segments that are not in them
-    hot: lines of decisions that may be in neither; held: lines of outcomes known now
-    classes: names of the classes of a table, by its digest
-    """
-
-    project: str
-    format: Format
-    wanted: Wanted
-    files: dict[Literal["decisions", "shadows", "outcomes"], list[str]]
-    runs: list[Run]
-    hot: str
-    held: str
-    classes: dict[str, tuple[str, ...]]
-
-
-class Exported(msgspec.Struct):
-    """path: of the file"""
-
-    path: str
-    decisions: int
 
 
 def write(export: Export, _archive: Path, scratch: Path) -> Exported:
@@ -77,6 +32,7 @@ def write(export: Export, _archive: Path, scratch: Path) -> Exported:
             files.setdefault(kind, []).extend(sorted((part / kind).rglob("*.parquet")))
     result = scratch / f"export.{export.format}"
     with parquet.connect(scratch, database="work.duckdb") as connection:
+        connection.execute("SET preserve_insertion_order = false")  # sorted at the end
         _tables(connection, export, files)
         query = flat.query(connection, export.classes, guard=export.format == "csv")
         if export.format == "jsonl":

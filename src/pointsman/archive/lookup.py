@@ -3,26 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from pointsman.archive import columns, layout, parquet
 from pointsman.archive.columns import ArchivedOutcome
-from pointsman.domain.records import DecisionRecord, ShadowRecord
-
-
-class Lookup(msgspec.Struct, frozen=True):
-    """tenant: whose projects to look in, empty = all"""
-
-    decision_id: str
-    tenant: str = ""
-
-
-class Found(msgspec.Struct):
-    """What there is of it; nothing where it is not in the archive."""
-
-    decision: DecisionRecord | None = None
-    shadows: list[ShadowRecord] = []
-    outcomes: list[ArchivedOutcome] = []
+from pointsman.archive.jobs import Found, Lookup
 
 
 def find(lookup: Lookup, archive: Path, scratch: Path) -> Found:

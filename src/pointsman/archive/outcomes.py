@@ -2,19 +2,9 @@
 
 from pathlib import Path
 
-import msgspec
-
 from pointsman.archive import layout, parquet
+from pointsman.archive.jobs import Settled
 from pointsman.journal.disk import DISK, Disk
-
-
-class Settled(msgspec.Struct, frozen=True):
-    """Outcomes of one project and day. lines: a file of them; name: of the Parquet file"""
-
-    project: str
-    day: str
-    lines: str
-    name: str
 
 
 def write(settled: Settled, archive: Path, scratch: Path, disk: Disk = DISK) -> None:

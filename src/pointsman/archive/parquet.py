@@ -20,7 +20,10 @@ _OPTIONS: Final[dict[str, Any]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
-_LONGEST_LINE: Final = 64 << 20
+_GROUP_BYTES: Final = 32 << 20
+_GROUP_ROWS: Final = 20_480
+_VECTOR_ROWS: Final = 2_048
+"""DuckDB's granularity: a group of rows, which is held in memory, has no fewer."""
 
 
 def connect(scratch: Path, *, database: str = ":memory:") -> duckdb.DuckDBPyConnection:
@@ -46,8 +49,8 @@ def publish(
     # The project is in the path, as Hive has it; readers refuse a column that is there twice.
     own = ", ".join(name(column) for column in COLUMNS[kind] if column != "project")
     query = f"SELECT {own} FROM {lines_of(kind, lines)}"
-    compressed = "(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480)"
-    connection.execute(f"COPY ({query}) TO {literal(temporary)} {compressed}")
+    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_rows_in_a_group(lines):d}"
+    connection.execute(f"COPY ({query}) TO {literal(temporary)} ({options})")
     descriptor = disk.open(temporary)
     try:
         disk.sync(descriptor)
@@ -60,19 +63,24 @@ def publish(
 def lines_of(kind: Kind, lines: Path) -> str:
     """A table function that reads lines of JSON with the columns of a kind."""
     columns = ", ".join(f"{name(c)}: {literal(t)}" for c, t in COLUMNS[kind].items())
-    options = f"format = 'newline_delimited', maximum_object_size = {_LONGEST_LINE}"
+    # Buffers are several times as large as the longest line that is allowed for.
+    with lines.open("rb") as file:
+        longest = max(map(len, file), default=0)
+    options = f"format = 'newline_delimited', maximum_object_size = {max(longest, 1 << 20) + 1:d}"
     return f"read_json({literal(lines)}, columns = {{{columns}}}, {options})"
 
 
 def files_of(kind: Kind, paths: Sequence[Path]) -> str:
-    """A relation of the files' rows; an empty one of the same columns where there are no files."""
+    """A relation of the files' rows, with today's columns: null where all of them are older."""
+    columns = ", ".join(f"NULL::{t} AS {name(c)}" for c, t in COLUMNS[kind].items())
+    nothing = f"SELECT {columns} LIMIT 0"
     if not paths:
-        columns = ", ".join(f"NULL::{t} AS {name(c)}" for c, t in COLUMNS[kind].items())
-        return f"(SELECT {columns} LIMIT 0)"
+        return f"({nothing})"
     listed = ", ".join(literal(path) for path in paths)
     own = ", ".join(name(column) for column in COLUMNS[kind])
     partitions = "hive_partitioning = true, hive_types_autocast = false"
-    return f"(SELECT {own} FROM read_parquet([{listed}], union_by_name = true, {partitions}))"
+    found = f"SELECT * FROM read_parquet([{listed}], union_by_name = true, {partitions})"
+    return f"(SELECT {own} FROM (({nothing}) UNION ALL BY NAME {found}))"
 
 
 def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
@@ -90,6 +98,14 @@ def literal(value: object) -> str:
 def name(text: str) -> str:
     """A column's name as SQL."""
     return '"' + text.replace('"', '""') + '"'
+
+
+def _rows_in_a_group(lines: Path) -> int:
+    """So many rows that a group of them fits into memory, however wide they are."""
+    with lines.open("rb") as file:
+        rows = sum(1 for _ in file)
+    fitting = _GROUP_BYTES * rows // max(lines.stat().st_size, 1)
+    return max(_VECTOR_ROWS, min(_GROUP_ROWS, fitting // _VECTOR_ROWS * _VECTOR_ROWS))
 
 
 def _make_folder(folder: Path, disk: Disk) -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,28 +19,24 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from pointsman.archive import layout
-from pointsman.archive.exports import Export, Exported
-from pointsman.archive.lookup import Found, Lookup
-from pointsman.archive.outcomes import Settled
-from pointsman.archive.segments import Run, Written
+from pointsman.archive.jobs import (
+    Export,
+    Exported,
+    Found,
+    Job,
+    Lookup,
+    Run,
+    Settled,
+    Written,
+)
 from pointsman.domain.errors import Kind, PointsmanError
 
 TIMEOUT_S: Final = 3600.0
 _NICE: Final = 10
+_PATIENCE_S: Final = 10.0
 _KEPT_ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 _T = TypeVar("_T")
-
-
-class Job(msgspec.Struct, frozen=True):
-    """What to do, exactly one of the four. scratch: an empty directory for it alone"""
-
-    archive: str
-    scratch: str
-    run: Run | None = None
-    settled: Settled | None = None
-    export: Export | None = None
-    lookup: Lookup | None = None
 
 
 class Workbench:
@@ -47,6 +44,7 @@ class Workbench:
 
     def __init__(self, archive: Path) -> None:
         self.archive = archive
+        self._looking = threading.Lock()
 
     def clean(self) -> None:
         """Removes what a predecessor left unfinished. Only before anything is started."""
@@ -74,8 +72,15 @@ class Workbench:
             self._do(Job(str(self.archive), str(scratch), settled=settled), Written)
 
     def look_up(self, lookup: Lookup) -> Found:
-        """A decision and all that is known about it. Raises as `write`."""
-        with self.scratch() as scratch:
+        """A decision and all that is known about it. Raises as `write`; OVERLOADED where others
+        have been asking for so long that it is better to come back."""
+        if not (self.archive / "decisions").is_dir():
+            return Found()
+        if not self._looking.acquire(timeout=_PATIENCE_S):
+            raise PointsmanError(
+                Kind.OVERLOADED, "the archive is being searched", hint="try again in a moment"
+            )
+        with _released(self._looking), self.scratch() as scratch:
             return self._do(Job(str(self.archive), str(scratch), lookup=lookup), Found)
 
     def export(self, export: Export, scratch: Path) -> Exported:
@@ -139,6 +144,14 @@ def main() -> None:
         sys.stderr.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
         raise SystemExit(1) from None
     Path(sys.argv[1]).write_bytes(msgspec.json.encode(said))
+
+
+@contextmanager
+def _released(lock: threading.Lock) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _failed(why: str) -> PointsmanError:

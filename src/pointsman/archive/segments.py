@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from pointsman.archive import columns, layout, parquet
+from pointsman.archive.jobs import Run, Written
 from pointsman.archive.layout import Kind
 from pointsman.domain.records import DecisionRecord, Record, ShadowRecord
 from pointsman.journal import codec
@@ -18,29 +19,6 @@ from pointsman.journal.disk import DISK, Disk
 from pointsman.journal.reader import Position, Tail
 
 _BUFFERED_BYTES: Final = 8 << 20
-
-
-class Run(msgspec.Struct, frozen=True):
-    """Consecutive segments of a stream that go into the same files.
-
-    directory: of the stream; first, last: numbers of the segments, both included
-    projects: whose records are taken, as `tenant/project`
-    """
-
-    directory: str
-    stream: str
-    first: int
-    last: int
-    projects: tuple[str, ...]
-
-
-class Written(msgspec.Struct):
-    """What became of a run. unreadable: batches with records this version cannot read"""
-
-    decisions: int = 0
-    shadows: int = 0
-    files: int = 0
-    unreadable: int = 0
 
 
 def write(run: Run, archive: Path, scratch: Path, disk: Disk = DISK) -> Written:

@@ -13,6 +13,7 @@ from pointsman import __version__
 from pointsman.cli import (
     access_commands,
     demo_commands,
+    export_commands,
     inspect_commands,
     project_commands,
     rollout_commands,
@@ -28,6 +29,8 @@ _EPILOG = (
 )
 _CHANGES: Final = 2
 _ANYWHERE: Final = {"--url": 1, "--token": 1, "--tenant": 1, "-o": 1, "--output": 1}
+_OF_EXPORT: Final = ("-o", "--output")
+"""Behind `export` they name a file: what is written is no document for a terminal."""
 
 app = typer.Typer(
     name="pointsman",
@@ -43,6 +46,7 @@ _GROUPS = (
     project_commands,
     rollout_commands,
     inspect_commands,
+    export_commands,
     serve_commands,
     demo_commands,
 )
@@ -95,7 +99,8 @@ def _options_first(arguments: list[str]) -> list[str]:
             rest += arguments[index:]
             break
         name, equals, _ = word.partition("=")
-        if name in _ANYWHERE and (equals or index + 1 < len(arguments)):
+        own = rest[:1] == ["export"] and name in _OF_EXPORT
+        if name in _ANYWHERE and not own and (equals or index + 1 < len(arguments)):
             count = 1 if equals else 2
             first += arguments[index : index + count]
             index += count

@@ -3,8 +3,9 @@
 import http.client
 import json
 import urllib.parse
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any, Final
 
 from pointsman.cli.session import DEFAULT_URL
 from pointsman.domain.errors import Kind, PointsmanError, Violation
@@ -12,6 +13,7 @@ from pointsman.domain.errors import Kind, PointsmanError, Violation
 _TIMEOUT_S: Final = 900.0
 """Applying may prepare models first; everything else answers at once."""
 _CONNECT_S: Final = 5.0
+_CHUNK: Final = 1 << 20
 
 
 class Answer:
@@ -62,27 +64,49 @@ class AdminClient:
         if_match: str = "",
     ) -> Answer:
         """One call. Raises PointsmanError: as the API says, or UNAVAILABLE where there is none."""
-        given = {key: value for key, value in (query or {}).items() if value not in ("", None)}
-        target = f"{self._prefix}{path}"
-        if given:
-            target += f"?{urllib.parse.urlencode(given)}"
-        headers = {"accept": "application/json"}
-        if self._token:
-            headers["authorization"] = f"Bearer {self._token}"
-        if if_match:
-            headers["if-match"] = if_match
+        headers = {"if-match": if_match} if if_match else {}
         content = None
         if body is not None:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             headers["content-type"] = "application/json"
+        with self._asked(method, self._target(path, query), content, headers) as response:
+            raw = response.read()
+        return _answer(response.status, response.headers.get("etag", ""), raw)
+
+    def download(
+        self, path: str, query: Mapping[str, object], file: IO[bytes]
+    ) -> Mapping[str, str]:
+        """Writes the body of a GET to a file, as it comes; the answer's headers. Raises as `call`,
+        also for an answer that ends before it is whole."""
+        with self._asked("GET", self._target(path, query), None, {}) as response:
+            if response.status >= 400:
+                _answer(response.status, "", response.read())
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
+        return dict(response.headers.items())
+
+    def _target(self, path: str, query: Mapping[str, object] | None) -> str:
+        given = {key: value for key, value in (query or {}).items() if value not in ("", None)}
+        asked = f"?{urllib.parse.urlencode(given, doseq=True)}" if given else ""
+        return f"{self._prefix}{path}{asked}"
+
+    @contextmanager
+    def _asked(
+        self, method: str, target: str, content: bytes | None, headers: dict[str, str]
+    ) -> Iterator[http.client.HTTPResponse]:
+        """The answer, to be read within; what goes wrong until then comes out as PointsmanError."""
+        sent = {"accept": "application/json", **headers}
+        if self._token:
+            sent["authorization"] = f"Bearer {self._token}"
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=_CONNECT_S)
         try:
             connection.connect()
             connection.sock.settimeout(_TIMEOUT_S)
-            connection.request(method, target, body=content, headers=headers)
-            response = connection.getresponse()
-            raw = response.read()
+            connection.request(method, target, body=content, headers=sent)
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise PointsmanError(
                 Kind.UNAVAILABLE,
@@ -91,7 +115,6 @@ class AdminClient:
             ) from None
         finally:
             connection.close()
-        return _answer(response.status, response.headers.get("etag", ""), raw)
 
 
 def _answer(status: int, etag: str, raw: bytes) -> Answer:

@@ -18,9 +18,8 @@ from sqlalchemy import Engine, Row
 
 from pointsman.archive import columns, layout
 from pointsman.archive.columns import ArchivedOutcome
-from pointsman.archive.outcomes import Settled
+from pointsman.archive.jobs import Run, Settled
 from pointsman.archive.process import Workbench
-from pointsman.archive.segments import Run
 from pointsman.controller.housekeeping import EVIDENCE_MS, HotRetention
 from pointsman.journal import recovery, segment
 from pointsman.journal.disk import DISK

@@ -4,14 +4,16 @@ from typing import Any
 
 import msgspec
 
+from pointsman.archive.jobs import Lookup
+from pointsman.archive.process import Workbench
 from pointsman.controller import join
 from pointsman.controller.ledger import Ledger
 from pointsman.decide import replay, table
 from pointsman.domain.errors import Kind, PointsmanError
-from pointsman.domain.records import DecisionRecord
+from pointsman.domain.records import DecisionRecord, ShadowRecord
 from pointsman.domain.table import ProjectTable
 from pointsman.runtime.blobs import BlobStore
-from pointsman.store import overview
+from pointsman.store import overview, rows
 from pointsman.store.rows import Piece
 
 _REASONS = {
@@ -27,28 +29,54 @@ _REASONS = {
 }
 
 
+class Known(msgspec.Struct, frozen=True):
+    """A decision and all that is known about it.
+
+    pieces: of feedback, while the hot rows are there; held: what is held to be true, by kind
+    """
+
+    record: DecisionRecord
+    pieces: list[Piece]
+    shadows: list[ShadowRecord]
+    held: dict[str, Any]
+
+
 class Explanations:
     """Explains decisions, and finds what became of feedback. Blocking."""
 
-    def __init__(self, ledger: Ledger, blobs: BlobStore) -> None:
+    def __init__(self, ledger: Ledger, blobs: BlobStore, workbench: Workbench) -> None:
         self._ledger = ledger
         self._blobs = blobs
+        self._workbench = workbench
 
-    def record(self, decision_id: str) -> DecisionRecord:
-        """The decision's record. Raises PointsmanError(NOT_FOUND)."""
+    def find(self, decision_id: str, tenant: str = "") -> Known:
+        """The decision, from the hot rows or the archive; of one tenant where one is named.
+
+        Raises PointsmanError: NOT_FOUND; OVERLOADED or UNAVAILABLE where the archive cannot be
+        asked.
+        """
         with self._ledger.reading() as connection:
-            found = overview.find_decision(connection, decision_id)
-        if found is None:
-            raise PointsmanError(
-                Kind.NOT_FOUND,
-                f"no decision {decision_id[:80]!r} is stored",
-                hint="it is read from the journal within about a second, and kept as long as the "
-                "project's retention says",
-            )
-        return found
+            hot = overview.find_decision(connection, decision_id)
+            if hot is not None:
+                known = Known(
+                    hot,
+                    overview.feedback_about(connection, decision_id),
+                    overview.shadows(connection, decision_id),
+                    overview.outcomes(connection, decision_id),
+                )
+        if hot is None:
+            found = self._workbench.look_up(Lookup(decision_id, tenant))
+            if found.decision is None:
+                raise _unknown(decision_id)
+            held: dict[str, Any] = {one.kind: rows.value_of(one.value) for one in found.outcomes}
+            known = Known(found.decision, [], found.shadows, held)
+        if tenant not in ("", known.record.project.partition("/")[0]):
+            raise _unknown(decision_id)
+        return known
 
-    def explain(self, record: DecisionRecord) -> dict[str, Any]:
+    def explain(self, known: Known) -> dict[str, Any]:
         """The decision in words and facts, and whether it comes out the same when made again."""
+        record = known.record
         differences: list[replay.Difference] = []
         problem = ""
         try:
@@ -57,13 +85,9 @@ class Explanations:
             differences = replay.replay(project, record)
         except (PointsmanError, msgspec.DecodeError) as error:
             problem = f"the table {record.digest[:16]} cannot be read: {error}"
-        with self._ledger.reading() as connection:
-            told = overview.feedback_about(connection, record.id)
-            watching = overview.shadows(connection, record.id)
-            held = overview.outcomes(connection, record.id)
         # What another tenant sent under a guessed id is nobody's business here.
         owner = record.project.partition("/")[0]
-        pieces = [piece for piece in told if piece.tenant == owner]
+        pieces = [piece for piece in known.pieces if piece.tenant == owner]
         return {
             "decision_id": record.id,
             "sentence": sentence(record),
@@ -73,8 +97,8 @@ class Explanations:
             "facts": facts(record),
             "record": shown(record),
             "outcomes": [self._piece(piece) for piece in pieces],
-            "held": held,
-            "shadows": [msgspec.structs.asdict(shadow) for shadow in watching],
+            "held": known.held,
+            "shadows": [msgspec.structs.asdict(shadow) for shadow in known.shadows],
         }
 
     def decisions(self, name: str, limit: int, unit: str) -> list[dict[str, Any]]:
@@ -95,6 +119,15 @@ class Explanations:
         body: dict[str, Any] = msgspec.structs.asdict(piece)
         del body["row"], body["note"]
         return {**body, "state": state, "sentence": sentence}
+
+
+def _unknown(decision_id: str) -> PointsmanError:
+    return PointsmanError(
+        Kind.NOT_FOUND,
+        f"no decision {decision_id[:80]!r} is stored",
+        hint="it is read from the journal within about a second, and kept as long as the "
+        "project's retention says",
+    )
 
 
 def sentence(record: DecisionRecord) -> str:

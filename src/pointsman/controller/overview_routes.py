@@ -4,14 +4,13 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request
 
-from pointsman.controller.explanation import Explanations, shown
+from pointsman.controller.explanation import Explanations, Known, shown
 from pointsman.controller.permissions import Permission, Route, caller
 from pointsman.controller.projects import Projects
 from pointsman.controller.rollout_view import RolloutViews
 from pointsman.controller.status import Statuses
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
-from pointsman.domain.records import DecisionRecord
 
 _ROOT = "/v1/tenants/{tenant}/projects/{project}"
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -68,10 +67,10 @@ class OverviewRoutes:
         return {"decisions": self._explanations.decisions(name, limit, unit)}
 
     def explain(self, request: Request, decision_id: str) -> dict[str, Any]:
-        return self._explanations.explain(self._record(request, decision_id))
+        return self._explanations.explain(self._known(request, decision_id))
 
     def decision(self, request: Request, decision_id: str) -> dict[str, Any]:
-        return shown(self._record(request, decision_id))
+        return shown(self._known(request, decision_id).record)
 
     def feedback(self, request: Request, feedback_id: str) -> dict[str, Any]:
         found = self._explanations.feedback(feedback_id, caller(request).tenant)
@@ -83,8 +82,5 @@ class OverviewRoutes:
             )
         return found
 
-    def _record(self, request: Request, decision_id: str) -> DecisionRecord:
-        record = self._explanations.record(decision_id)
-        if not caller(request).may_touch(record.project.partition("/")[0]):
-            raise PointsmanError(Kind.NOT_FOUND, f"no decision {decision_id[:80]!r} is stored")
-        return record
+    def _known(self, request: Request, decision_id: str) -> Known:
+        return self._explanations.find(decision_id, caller(request).tenant)

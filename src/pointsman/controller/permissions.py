@@ -23,15 +23,24 @@ class Permission(StrEnum):
     READ = "read"
     WRITE = "write"  # apply, undo, kill: what changes who is served what
     APPROVE = "approve"  # agree to a step of a rollout that somebody else asked for
+    EXPORT = "export"  # full records of decisions, features included
     ADMIN = "admin"  # tokens, data keys, the audit log
     GATEWAY = "gateway"  # the table and its blobs
 
 
 GRANTS: Final[dict[Role, frozenset[Permission]]] = {
     Role.ADMIN: frozenset(
-        {Permission.READ, Permission.WRITE, Permission.APPROVE, Permission.ADMIN}
+        {
+            Permission.READ,
+            Permission.WRITE,
+            Permission.APPROVE,
+            Permission.EXPORT,
+            Permission.ADMIN,
+        }
     ),
-    Role.OPERATOR: frozenset({Permission.READ, Permission.WRITE, Permission.APPROVE}),
+    Role.OPERATOR: frozenset(
+        {Permission.READ, Permission.WRITE, Permission.APPROVE, Permission.EXPORT}
+    ),
     Role.APPROVER: frozenset({Permission.READ, Permission.APPROVE}),
     Role.VIEWER: frozenset({Permission.READ}),
     Role.GATEWAY: frozenset({Permission.GATEWAY}),

@@ -19,6 +19,8 @@ from pointsman.controller.candidate import Workshop
 from pointsman.controller.catalog import Catalog, retentions
 from pointsman.controller.deeds import Deeds
 from pointsman.controller.explanation import Explanations
+from pointsman.controller.export_routes import ExportRoutes
+from pointsman.controller.exporting import Exports
 from pointsman.controller.feed import Feed
 from pointsman.controller.gateway_routes import GatewayRoutes
 from pointsman.controller.housekeeping import Housekeeping, SegmentRetention
@@ -124,7 +126,8 @@ def _graph(
     views = RolloutViews(ledger, watch, rollouts, clock.now_ms)
     verbs = RolloutRoutes(rollouts, views, workers, feed)
     statuses = Statuses(ledger, projects, workers, blobs, lambda: _troubles(intake, loops))
-    explanations = Explanations(ledger, blobs)
+    explanations = Explanations(ledger, blobs, archiver.workbench)
+    exports = Exports(wanted.data, ledger, blobs, archiver.workbench)
     background = Background(loops, intake, keeper.ballast)
     checkup = Checkup(wanted, engine, workers, background, registries)
     routes = [
@@ -132,6 +135,7 @@ def _graph(
         *verbs.routes(),
         *OverviewRoutes(statuses, explanations, projects, views).routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
+        *ExportRoutes(exports).routes(),
         *AccessRoutes(ledger).routes(),
         *GatewayRoutes(feed, blobs, explanations.feedback).routes(),
         *SystemRoutes(
