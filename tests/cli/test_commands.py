@@ -252,9 +252,7 @@ def test_a_plan_over_a_limit_is_approved_by_somebody_else(run: Any, tmp_path: Pa
         tmp_path / "p.yaml", project("held", {"champion": 90, "challenger": 10}, limits=limits)
     )
     assert run("apply", "-f", file, "--yes").code == 0
-    written(
-        tmp_path / "p.yaml", project("held", {"champion": 60, "challenger": 40}, limits=limits)
-    )
+    written(tmp_path / "p.yaml", project("held", {"champion": 60, "challenger": 40}, limits=limits))
     planned = run("plan", "-f", file)
     found = json.loads(run("plan", "-f", file, "-o", "json").out)["plans"][0]
     told = run("apply", "-f", file, "--yes")
