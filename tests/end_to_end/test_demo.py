@@ -20,7 +20,7 @@ USUAL_PORTS = (8700, 8701, 5000)
 ROWS = 2000
 SENTENCES = ("goes from 0 % to 10 %", "succeeded", "rolled back from 10 %")
 DEMO_LIMIT_S = 400.0
-CHECKS = 15
+CHECKS = 17
 
 
 def test_the_demo_shows_what_it_claims_and_serves_until_ctrl_c(tmp_path: Path) -> None:

@@ -173,6 +173,19 @@ class Demo:
                 Kind.UNAVAILABLE, f"`pointsman {arguments[0]}` ended with {done.returncode}"
             )
 
+    def tried(self, *arguments: str) -> str:
+        """What a command complains about, unseen; empty where it went through."""
+        done = subprocess.run(
+            python("-m", "pointsman.cli", *arguments),
+            env=surroundings() | self._where(),
+            stdin=subprocess.DEVNULL,
+            timeout=TRAIN_LIMIT_S,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        return done.stderr.strip() if done.returncode != 0 else ""
+
     def asked(self, *arguments: str) -> dict[str, Any]:
         """What a command answers as JSON, unseen. Raises PointsmanError where it fails."""
         done = subprocess.run(

@@ -1,5 +1,6 @@
 """The demo's second half: a challenger that earns its traffic, and one that must not have any."""
 
+import csv
 import json
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -84,7 +85,9 @@ def harmful(demo: "Demo") -> list[Checked]:
     file.write_text(text.replace(_GOOD, _HARMFUL))
     demo.screen.say(f"{demo.short(file)} is {FILE} with challenger: {_HARMFUL}")
     demo.cli("plan", "-f", demo.short(file), fine=(0, 2))
-    demo.cli("apply", "-f", demo.short(file), "--yes", "--reason", "Friday, 6 p.m.")
+    refused = demo.tried("apply", "-f", str(file), "--yes")
+    demo.screen.say(f"refused without force: {refused.partition(chr(10))[0]}")
+    demo.cli("apply", "-f", demo.short(file), "--yes", "--force", "--reason", "Friday, 6 p.m.")
     traffic = Traffic(demo, "traffic-harmful")
     ended = follow(demo, attempt=2)
     time.sleep(1.0)  # a little more traffic, which nobody of may meet that version
@@ -93,17 +96,24 @@ def harmful(demo: "Demo") -> list[Checked]:
     demo.cli("status", "income")
     decision = answered["examples"].get("challenger", "")
     demo.cli("explain", decision)
+    exported = demo.home / "rolled-back.csv"
+    ask = ("export", "income", "--rolled-back", "--format", "csv", "-o", demo.short(exported))
+    demo.cli(*ask)
+    with exported.open(newline="") as lines:
+        rows = sum(1 for _ in csv.DictReader(lines))
     back = (
         f"version {ended.version} was taken back by itself at its first step, {ended.seconds:.1f} "
         f"s after its first traffic: {met:,} of {answered['decisions']:,} requests met it"
     )
     return [
+        ("its plan is over a limit, and nobody can apply it unseen", "limit" in refused),
         (
             back,
             ended.phase == "rolled_back" and ended.heaviest <= FIRST_STEP and met > 0,
         ),
         ("nobody met it after that", _gone(demo, ended)),
         ("what it answered can be explained", bool(demo.asked("explain", decision)["equal"])),
+        (f"all {rows:,} decisions it served are exported", rows == met),
     ]
 
 
