@@ -160,6 +160,8 @@ def test_a_registry_that_is_down_delays_the_alias_and_nothing_else(world):
     assert "succeeded" in world.told.sentences[-1]
 
     world.registry.down = False
+    world.aliases.look()
+    assert world.aliases.proposals(NAME) == [], "the alias is late, and proposes nothing"
     world.pass_time(10 * 60 * SECOND)
     world.tick()
     assert (world.left(), world.registry.aliases["champion"]) == ([], "2")

@@ -21,8 +21,10 @@ from pointsman.controller.projects import Intent, Outcome, Projects
 from pointsman.controller.state import Pin
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.ports import ModelVersion
+from pointsman.rollout.machine import Phase
+from pointsman.rollout.plan import SetAlias
 from pointsman.spec import canonical, references
-from pointsman.store import proposals, revisions, rollouts
+from pointsman.store import outbox, proposals, revisions, rollouts
 from pointsman.store.audit import Entry
 from pointsman.store.proposals import Proposal, Watched
 from pointsman.store.revisions import Revision
@@ -130,6 +132,9 @@ class Aliases:
             if rollout is not None and variant == rollout.variant:
                 self._to_roll_out(revision, pins[variant], variant, version)
                 continue
+            against = rollout is not None and variant == rollout.against
+            if against and self._left_behind(revision.project, version):
+                continue
             last = self._latest(revision.project, variant)
             if version.uri == pins[variant].source:
                 if last is not None and last.state == "open":
@@ -192,6 +197,15 @@ class Aliases:
         self._ledger.note(
             entry, lambda tx: rollouts.put_candidate(tx, name, variant, stored, self._now())
         )
+
+    def _left_behind(self, name: str, version: ModelVersion) -> bool:
+        """Whether a promotion has left this version, and its alias has yet to follow."""
+        with self._ledger.reading() as connection:
+            found = rollouts.state(connection, name)
+            left = outbox.left(connection, name)
+        if found is None or version.uri != found.champion.source:
+            return False
+        return found.phase is Phase.PROMOTING or any(isinstance(e.task, SetAlias) for e in left)
 
     def _latest(self, name: str, variant: str) -> Proposal | None:
         with self._ledger.reading() as connection:
