@@ -14,20 +14,7 @@ from tests.end_to_end.serving import EXAMPLE, Serving
 from pointsman.store import retention
 from pointsman.store.database import DATABASE_FILE, open_database
 
-FEATURES = {
-    "age": 38.0,
-    "workclass": "Private",
-    "education_num": 9.0,
-    "marital_status": "Divorced",
-    "occupation": "Handlers-cleaners",
-    "relationship": "Not-in-family",
-    "race": "White",
-    "sex": "Male",
-    "capital_gain": 0.0,
-    "capital_loss": 0.0,
-    "hours_per_week": 40.0,
-    "native_country": "United-States",
-}
+PERSON = json.loads((EXAMPLE / "person.json").read_text())
 
 
 def test_decisions_outlive_their_segments_and_rows(start: Start, tmp_path: Path) -> None:
@@ -54,7 +41,7 @@ def test_decisions_outlive_their_segments_and_rows(start: Start, tmp_path: Path)
     assert "50 decisions" in done.stderr
     assert rows[sent[0]]["label"] == ">50K"
     assert rows[sent[0]]["unit"] == "'=unit-0"
-    assert float(rows[sent[0]]["feature.age"]) == 38
+    assert float(rows[sent[0]]["feature.age"]) == PERSON["features"]["age"]
     target = tmp_path / "champion.parquet"
     done = serving.cli("export", "income", "-o", str(target), "--served-by", "champion")
     assert done.returncode == 0, done.stderr
@@ -85,7 +72,7 @@ def test_a_viewer_may_not_take_records_out(shared: Serving) -> None:
 
 
 def decide(serving: Serving, unit: str) -> str:
-    body = {"unit": unit, "features": FEATURES}
+    body = PERSON | {"unit": unit}
     status, found = serving.post("/v1/projects/income:predict", body)
     assert status == 200, found
     return str(found["decision_id"])
