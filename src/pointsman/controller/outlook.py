@@ -124,7 +124,9 @@ def course(
         changes = {"variants": after.variants, "features": after.features, "owned": owned}
         return compile_project(project, msgspec.structs.replace(state, **changes))
 
-    if rollout is not None and rollout.weight > 0 and _grows(rollout, terms, after):
+    split = next(rule for rule in after.rules if rule.name == terms.rule).allocation
+    if split is not None and terms.variant in split.arms:
+        # It is under way: the change leaves it where it is.
         return Course(before, after, full=at(ALL))
     first = next((step.weight for step in terms.steps if isinstance(step, SetWeight)), ALL)
     return Course(before, at(first), first, at(ALL))
