@@ -8,8 +8,9 @@ import pyarrow.parquet
 import pytest
 from tests.archive.conftest import KEEP, ArchivedWorld
 
-from pointsman.archive import layout
+from pointsman.archive import columns, layout
 from pointsman.archive.jobs import Wanted
+from pointsman.archive.segments import Spool
 from pointsman.controller.exporting import Exports
 from pointsman.controller.feed import Feed
 from pointsman.controller.housekeeping import HotRetention
@@ -205,6 +206,22 @@ def test_parquet_is_flat_typed_and_exact(world, make):
     assert {kinds["feature.Age"], kinds["feature.age_2"]} == {"int64"}
     assert table["propensity.challenger"].to_pylist() == [0.1, 0.1]
     assert table["unit_hash"].to_pylist() == [5, 5]
+
+
+def test_wide_rows_are_exported_in_little_memory(world, make):
+    """Far more is read than the process may hold, and each text is taken apart once."""
+    wide = json.dumps({f"feature_{n}": n * 1.37 for n in range(100)}).encode()
+    (world.root / "spool").mkdir()
+    spool = Spool(world.root / "spool")
+    for n in range(8_000):
+        record = make.decision(f"d{n:05d}", features=wide)
+        spool.add("decisions", "default/loan", "2025-06-16", columns.decision_line(record))
+    spool.publish(world.archive, "wide.parquet")
+
+    table = pyarrow.parquet.read_table(io.BytesIO(world.export("parquet")))
+
+    assert table.num_rows == 8_000
+    assert set(table["feature.feature_99"].to_pylist()) == {99 * 1.37}
 
 
 def test_an_export_of_nothing_is_a_file_with_no_rows(world):

@@ -1,6 +1,7 @@
 """Decisions as one row of plain columns each, and as nested values."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Mapping
 from typing import Final
 
 import duckdb
@@ -10,18 +11,16 @@ from pointsman.archive.parquet import literal, name
 
 _FLATTENED: Final = ("context", "features", "propensities", "probabilities")
 _KNOWN_LATER: Final = ("label", "label_at_ms", "reward", "outcome_cost")
-_JOINED: Final = (
-    "chosen LEFT JOIN held ON held.decision_id = chosen.id LEFT JOIN watched ON "
-    "watched.id = chosen.id"
+_KNOWN: Final = (
+    "LEFT JOIN held ON held.decision_id = chosen.id LEFT JOIN watched ON watched.id = chosen.id"
 )
-_NUMBERS: Final = frozenset({"UBIGINT", "BIGINT", "DOUBLE"})
 _WHOLE: Final = frozenset({"UBIGINT", "BIGINT"})
 
 NESTED: Final = (
     "SELECT chosen.* REPLACE (context::JSON AS context, "
     "TRY_CAST(features AS JSON) AS features), "  # `:decide` has none
     + ", ".join(f"held.{column}" for column in _KNOWN_LATER)
-    + f", watched.shadows FROM {_JOINED}"
+    + f", watched.shadows FROM chosen {_KNOWN}"
 )
 """Decisions as they were logged, with what became known: nothing is flattened or guarded."""
 
@@ -39,9 +38,17 @@ def query(
     columns["live"] = ("to_json(live)::VARCHAR", "VARCHAR")
     columns |= {c: (f"held.{c}", "VARCHAR" if c == "label" else "") for c in _KNOWN_LATER}
     columns["shadows"] = ("watched.shadows::VARCHAR", "VARCHAR")
+    taken_apart = ["*"]
     for source, prefix in (("context", "context"), ("features", "feature")):
-        for key, kind in _keys(connection, source).items():
-            columns[f"{prefix}.{key}"] = (_value(source, key, kind), kind)
+        kinds = _members(connection, source)
+        # All members at once: a text that is parsed for each of them takes memory for each.
+        listed = ", ".join(literal(pointer(key)) for key in kinds)
+        text = f"json_extract_string(TRY_CAST({source} AS JSON), [{listed}])"
+        taken_apart += [f"{text} AS {source}_values"] if kinds else []
+        for place, (key, kind) in enumerate(kinds.items(), 1):
+            value = f"chosen.{source}_values[{place:d}]"
+            typed = value if kind == "VARCHAR" else f"TRY_CAST({value} AS {kind})"
+            columns[f"{prefix}.{key}"] = (typed, kind)
     for variant in _variants(connection):
         found = f"list_filter(propensities, lambda p: p.variant = {literal(variant)})"
         columns[f"propensity.{variant}"] = (f"{found}[1].propensity", "")
@@ -51,7 +58,8 @@ def query(
     for title, (expression, kind) in columns.items():
         value = _guarded(expression) if guard and kind == "VARCHAR" else expression
         shown.append(f"{value} AS {name(_title(title, taken, guard=guard))}")
-    return f"SELECT {', '.join(shown)} FROM {_JOINED}"
+    rows = f"(SELECT {', '.join(taken_apart)} FROM chosen) AS chosen"
+    return f"SELECT {', '.join(shown)} FROM {rows} {_KNOWN}"
 
 
 def pointer(key: str) -> str:
@@ -59,30 +67,29 @@ def pointer(key: str) -> str:
     return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
-def _keys(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
+def _members(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, str]:
     """Members of a column's objects, sorted, and the type all their values fit in."""
+    # Structures are few, and merged here: DuckDB's own aggregate of them holds every row.
     found = connection.execute(
-        f"SELECT key, list(DISTINCT type) FROM (SELECT key, json_type(value) AS type FROM "
-        f"(SELECT TRY_CAST({source} AS JSON) AS object FROM chosen), "
-        "LATERAL (SELECT unnest(json_keys(object)) AS key), "
-        "LATERAL (SELECT json_extract(object, '/' || replace(replace(key, '~', '~0'), '/', '~1')) "
-        "AS value) WHERE json_type(object) = 'OBJECT') GROUP BY key ORDER BY key"
-    ).fetchall()
-    return {key: _type(types) for key, types in found}
+        f"SELECT DISTINCT json_structure(object)::VARCHAR FROM (SELECT TRY_CAST({source} AS JSON) "
+        "AS object FROM chosen) WHERE json_type(object) = 'OBJECT'"
+    )
+    kinds: dict[str, set[str]] = {}
+    while rows := found.fetchmany(1000):
+        for (structure,) in rows:
+            for key, kind in json.loads(structure).items():
+                kinds.setdefault(key, set()).add(kind if isinstance(kind, str) else "JSON")
+    return {key: _type(seen - {"NULL"}) for key, seen in sorted(kinds.items())}
 
 
-def _type(types: Iterable[str]) -> str:
-    seen = {kind for kind in types if kind not in (None, "NULL")}
+def _type(seen: set[str]) -> str:
+    """The column's type by what DuckDB finds its values to be; text where they have none in
+    common."""
     if seen == {"BOOLEAN"}:
         return "BOOLEAN"
     if seen and seen <= _WHOLE:
-        return "HUGEINT" if "UBIGINT" in seen and "BIGINT" in seen else "BIGINT"
-    return "DOUBLE" if seen and seen <= _NUMBERS else "VARCHAR"
-
-
-def _value(source: str, key: str, kind: str) -> str:
-    text = f"json_extract_string(TRY_CAST({source} AS JSON), {literal(pointer(key))})"
-    return text if kind == "VARCHAR" else f"TRY_CAST({text} AS {kind})"
+        return "BIGINT"
+    return "DOUBLE" if seen and seen <= _WHOLE | {"DOUBLE"} else "VARCHAR"
 
 
 def _variants(connection: duckdb.DuckDBPyConnection) -> list[str]:
