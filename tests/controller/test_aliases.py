@@ -14,7 +14,7 @@ from control_process import ControlProcess, running
 from mlflow_server import MlflowServerProcess
 from registered_models import Models
 
-NOTICED_S = 5.0
+NOTICED_S = 30.0
 PREPARED_S = 90.0
 SECRET = "a-webhook-secret-of-enough-length"
 

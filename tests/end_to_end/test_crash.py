@@ -127,8 +127,10 @@ def _check_store(file: Path, records: list[Record]) -> None:
         assert _all(store, "select decision_id from outcome") == sorted((one,) for one in labelled)
         counted = _all(store, "select sum(decisions), sum(labelled) from traffic")
         assert counted == [(len(decisions), len(labelled))]
-        exposed = len({(one.rule, one.epoch, one.unit_hash) for one in split})
-        assert _all(store, "select count(*) from exposure") == [(exposed,)]
+        exposed = {(one.rule, one.epoch, one.unit_hash) for one in split}
+        held_out = [one for one in decisions if one.reason == "HOLDOUT"]
+        exposed |= {(f"{one.rule}#holdout", one.epoch, one.unit_hash) for one in held_out}
+        assert _all(store, "select count(*) from exposure") == [(len(exposed),)]
         assert _all(store, "select count(*) from inbox") == [(0,)]
     finally:
         store.close()

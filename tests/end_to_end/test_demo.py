@@ -19,7 +19,7 @@ from pointsman.demo.processes import HOST, python
 USUAL_PORTS = (8700, 8701, 5000)
 ROWS = 2000
 SENTENCES = ("goes from 0 % to 10 %", "succeeded", "rolled back from 10 %")
-DEMO_LIMIT_S = 400.0
+DEMO_LIMIT_S = 800.0
 CHECKS = 17
 
 

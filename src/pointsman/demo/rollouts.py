@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "rollout.yaml"
 FIRST_STEP: Final = 0.1
-_LIMIT_S: Final = 180.0
+_LIMIT_S: Final = 400.0
 _EVERY_S: Final = 0.25
 _ENDS: Final = frozenset({"succeeded", "rolled_back", "failed"})
 _GOOD: Final = "models:/income@challenger"
