@@ -54,9 +54,14 @@ def rule(name: str, when: str | None = None, use: str = "", **changes: object) -
     return Rule(name=name, when=when, use=use, **(fields | changes))  # type: ignore[arg-type]  # fields by name
 
 
-def project(*rules: Rule) -> CompiledProject:
-    """A compiled project with three variants and two context attributes."""
-    names = ("champion", "challenger", "constant")
+CONSTANTS = tuple(
+    Variant(name, "1", "", "", Runtime.CONSTANT, "no")
+    for name in ("champion", "challenger", "constant")
+)
+
+
+def project(*rules: Rule, variants: tuple[Variant, ...] = CONSTANTS) -> CompiledProject:
+    """A compiled project with two context attributes."""
     table = ProjectTable(
         tenant="default",
         project="bench",
@@ -70,7 +75,7 @@ def project(*rules: Rule) -> CompiledProject:
             Attribute("country", AttributeType.STRING),
         ),
         features=(),
-        variants=tuple(Variant(name, "1", "", "", Runtime.CONSTANT, "no") for name in names),
+        variants=variants,
         rules=rules,
         deadline_ms=100,
     )

@@ -17,20 +17,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from time import process_time
 
-from bench.decide import rule
+from bench.decide import project, rule
 from sqlalchemy import Connection, insert
 
 from pointsman.decide.allocation import initial
 from pointsman.decide.engine import decide
 from pointsman.decide.forecast import Logged, Replay
 from pointsman.decide.hashing import hash64
-from pointsman.decide.table import CompiledProject, load
 from pointsman.domain.decision import NOTHING_LIVE, Request
 from pointsman.domain.table import (
-    Attribute,
-    AttributeType,
-    ProjectTable,
-    Rule,
     Runtime,
     Variant,
 )
@@ -47,37 +42,15 @@ COUNTRIES = ("DE", "FR", "US", "JP", "BR", "IN", "GB", "IT")
 _BATCH = 10_000
 
 
-def project(*rules: Rule) -> CompiledProject:
-    """Two models, two context attributes."""
-    names = ("champion", "challenger")
-    return load(
-        ProjectTable(
-            tenant="default",
-            project="bench",
-            revision="",
-            number=1,
-            classes=("no", "yes"),
-            positive="yes",
-            unit="account_id",
-            context=(
-                Attribute("amount", AttributeType.DOUBLE),
-                Attribute("country", AttributeType.STRING),
-            ),
-            features=(),
-            variants=tuple(
-                Variant(name, str(n), f"models:/b/{n}", "", Runtime.ONNX, deny=("yes",))
-                for n, name in enumerate(names, start=1)
-            ),
-            rules=rules,
-            deadline_ms=100,
-        )
-    )
-
-
-BEFORE = project(rule("default", fallback=()))
+MODELS = tuple(
+    Variant(name, str(n), f"models:/b/{n}", "", Runtime.ONNX, deny=("yes",))
+    for n, name in enumerate(("champion", "challenger"), start=1)
+)
+BEFORE = project(rule("default", fallback=()), variants=MODELS)
 AFTER = project(
     rule("big-payments", "request.amount > 900.0", "champion", fallback=()),
     rule("default", allocation=initial({"champion": 70, "challenger": 30}), fallback=()),
+    variants=MODELS,
 )
 
 

@@ -159,7 +159,7 @@ class Projects:
         )
         if before is None or window is None:
             return planned
-        tables = self._course(before.table, preview, project, base)
+        tables = course(before.table, preview, project, base.state, rollout)
         seen = self._outlook.look(tables, (before.project, project), window)
         ground = Ground(name, number, revision_id, pins)
         # Limits are held against what an apply will look at, whatever part people ask to see.
@@ -267,13 +267,6 @@ class Projects:
                 return Outcome(name, last.number, last.digest, False, nothing, sentence)
             return self._commit(last, candidate, "rollout", intent, also=also)
 
-    def _course(
-        self, before: ProjectTable, after: ProjectTable, project: Project, base: Base
-    ) -> Course:
-        with self._ledger.reading() as connection:
-            rollout = rollouts.state(connection, qualified(project.tenant, project.name))
-        return course(before, after, project, base.state, rollout)
-
     def _pass(self, last: Revision | None, candidate: Candidate, intent: Intent) -> str:
         """Lets a change through that keeps the limits or is approved; what was broken by force.
 
@@ -288,7 +281,8 @@ class Projects:
         before, project = self.declared(last), candidate.project
         pins = {variant: pin.source for variant, pin in candidate.serving.pins.items()}
         ground = Ground(last.project, last.number, canonical.revision(project), pins)
-        tables = self._course(before.table, candidate.table, project, self._base(last))
+        rollout, base = self._rollout(last.project, project), self._base(last)
+        tables = course(before.table, candidate.table, project, base.state, rollout)
         standing = self.gate.standing(ground, tables, (before.project, project), None)
         if not intent.force:
             self.gate.remember(ground, standing, intent.actor)
