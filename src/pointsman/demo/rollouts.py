@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pointsman.demo.checks import Checked
 from pointsman.demo.processes import Process, python, read
+from pointsman.demo.servers import eventually
 from pointsman.domain.errors import Kind, PointsmanError
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ FILE: Final = "rollout.yaml"
 FIRST_STEP: Final = 0.1
 _LIMIT_S: Final = 400.0
 _EVERY_S: Final = 0.25
+_ENOUGH: Final = 50
+"""Decisions after a rollback that show who answers."""
 _ENDS: Final = frozenset({"succeeded", "rolled_back", "failed"})
 _GOOD: Final = "models:/income@challenger"
 _HARMFUL: Final = "models:/income@mistake"
@@ -90,7 +93,8 @@ def harmful(demo: "Demo") -> list[Checked]:
     demo.cli("apply", "-f", demo.short(file), "--yes", "--force", "--reason", "Friday, 6 p.m.")
     traffic = Traffic(demo, "traffic-harmful")
     ended = follow(demo, attempt=2)
-    time.sleep(1.0)  # a little more traffic, which nobody of may meet that version
+    with demo.screen.busy("watching who answers now"):
+        eventually(lambda: len(_later(demo, ended)) >= _ENOUGH, _LIMIT_S)
     answered = traffic.end()
     met = answered["variants"].get("challenger", 0)
     demo.cli("status", "income")
@@ -147,12 +151,15 @@ def _ended(rollout: dict[str, Any], steps: list[dict[str, Any]]) -> Ended:
     )
 
 
-def _gone(demo: "Demo", ended: Ended) -> bool:
-    """Whether the newest decisions, made when gateways had had a second to follow, are all of
-    others."""
-    after = ended.at_ms + 1000
+def _later(demo: "Demo", ended: Ended) -> list[dict[str, Any]]:
+    """Of the newest decisions, those made when gateways had had a second to follow."""
     newest = demo.asked("decisions", "income", "--limit", "200")["decisions"]
-    later = [row for row in newest if row["at_ms"] > after]
+    return [row for row in newest if row["at_ms"] > ended.at_ms + 1000]
+
+
+def _gone(demo: "Demo", ended: Ended) -> bool:
+    """Whether all of those are of others."""
+    later = _later(demo, ended)
     return bool(later) and all(row["served"] != "challenger" for row in later)
 
 
