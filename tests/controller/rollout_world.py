@@ -142,6 +142,11 @@ class World:
         self.made = 0
         self.apply(text)
 
+    def close(self):
+        self.writer.close()
+        self.ingester.close()
+        self.engine.dispose()
+
     def _projects(self):
         workshop = Workshop(self.registry.resolve, self._prepare, self.blobs)
         return Projects(self.ledger, workshop, self.blobs)

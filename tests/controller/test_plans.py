@@ -39,7 +39,8 @@ def world(tmp_path):
         "accept",
         Intent("ada"),
     )
-    return made
+    yield made
+    made.close()
 
 
 @dataclass

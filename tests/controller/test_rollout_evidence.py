@@ -14,9 +14,7 @@ from pointsman.store import rollouts
 def world(tmp_path):
     made = World(tmp_path)
     yield made
-    made.writer.close()
-    made.ingester.close()
-    made.engine.dispose()
+    made.close()
 
 
 def test_a_controller_that_was_restarted_reads_on_where_the_last_one_ended(world):

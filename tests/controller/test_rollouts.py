@@ -16,9 +16,7 @@ from pointsman.store import audit
 def world(tmp_path):
     made = World(tmp_path)
     yield made
-    made.writer.close()
-    made.ingester.close()
-    made.engine.dispose()
+    made.close()
 
 
 def test_the_file_gives_the_variant_of_a_rollout_no_traffic(world):

@@ -1,6 +1,7 @@
 """Rollouts over HTTP: how one stands, and what people may ask of it. Each is answered at once."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
 
 import msgspec
 from fastapi import Request
@@ -16,7 +17,18 @@ from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
 from pointsman.rollout.observation import Command, Verb
 
-_ROOT = "/v1/tenants/{tenant}/projects/{project}"
+Endpoint = Callable[..., Awaitable[dict[str, Any]]]
+
+_ROOT: Final = "/v1/tenants/{tenant}/projects/{project}"
+_VERBS: Final = {
+    Verb.PROMOTE: Permission.WRITE,
+    Verb.PAUSE: Permission.WRITE,
+    Verb.RESUME: Permission.WRITE,
+    Verb.ABORT: Permission.WRITE,
+    Verb.RETRY: Permission.WRITE,
+    Verb.APPROVE: Permission.APPROVE,
+}
+"""Verbs with a route of their own; that of `undo` is for projects without a rollout as well."""
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,15 +54,12 @@ class RolloutRoutes:
         self._feed = feed
 
     def routes(self) -> list[Route]:
-        write = Permission.WRITE
         return [
             Route("GET", _ROOT + "/rollout", Permission.READ, self.get),
-            Route("POST", _ROOT + ":promote", write, self.promote),
-            Route("POST", _ROOT + ":pause", write, self.pause),
-            Route("POST", _ROOT + ":resume", write, self.resume),
-            Route("POST", _ROOT + ":abort", write, self.abort),
-            Route("POST", _ROOT + ":retry", write, self.retry),
-            Route("POST", _ROOT + ":approve", Permission.APPROVE, self.approve),
+            *(
+                Route("POST", f"{_ROOT}:{verb.value}", permission, self._endpoint(verb))
+                for verb, permission in _VERBS.items()
+            ),
         ]
 
     def get(self, tenant: str, project: str) -> dict[str, Any]:
@@ -64,36 +73,6 @@ class RolloutRoutes:
             )
         return {"project": name, **found}
 
-    async def promote(
-        self, request: Request, tenant: str, project: str, wait: Wait = 0.0
-    ) -> dict[str, Any]:
-        return await self._ask(request, qualified(tenant, project), Verb.PROMOTE, wait)
-
-    async def pause(
-        self, request: Request, tenant: str, project: str, wait: Wait = 0.0
-    ) -> dict[str, Any]:
-        return await self._ask(request, qualified(tenant, project), Verb.PAUSE, wait)
-
-    async def resume(
-        self, request: Request, tenant: str, project: str, wait: Wait = 0.0
-    ) -> dict[str, Any]:
-        return await self._ask(request, qualified(tenant, project), Verb.RESUME, wait)
-
-    async def abort(
-        self, request: Request, tenant: str, project: str, wait: Wait = 0.0
-    ) -> dict[str, Any]:
-        return await self._ask(request, qualified(tenant, project), Verb.ABORT, wait)
-
-    async def retry(
-        self, request: Request, tenant: str, project: str, wait: Wait = 0.0
-    ) -> dict[str, Any]:
-        return await self._ask(request, qualified(tenant, project), Verb.RETRY, wait)
-
-    async def approve(
-        self, request: Request, tenant: str, project: str, wait: Wait = 0.0
-    ) -> dict[str, Any]:
-        return await self._ask(request, qualified(tenant, project), Verb.APPROVE, wait)
-
     def takes_undo(self, name: str) -> bool:
         """As `Rollouts.takes_undo`."""
         return self._rollouts.takes_undo(name)
@@ -102,9 +81,15 @@ class RolloutRoutes:
         """`undo` of a rollout, which the route of the same name hands over."""
         return await self._answered(name, _command(who, Verb.UNDO, Asked(reason)), wait)
 
-    async def _ask(self, request: Request, name: str, verb: Verb, wait: float) -> dict[str, Any]:
-        command = _command(caller(request), verb, await _asked(request))
-        return await self._answered(name, command, wait)
+    def _endpoint(self, verb: Verb) -> Endpoint:
+        async def ask(
+            request: Request, tenant: str, project: str, wait: Wait = 0.0
+        ) -> dict[str, Any]:
+            command = _command(caller(request), verb, await _asked(request))
+            return await self._answered(qualified(tenant, project), command, wait)
+
+        ask.__name__ = verb.value  # what the description of the API calls it
+        return ask
 
     async def _answered(self, name: str, command: Command, wait: float) -> dict[str, Any]:
         answer = await run_in_threadpool(self._rollouts.ask, name, command)

@@ -161,13 +161,7 @@ class Demo:
         self.screen.command(arguments)
         # What is ours must be on the screen before what is its.
         self.screen.console.file.flush()
-        done = subprocess.run(
-            python("-m", "pointsman.cli", *arguments),
-            env=surroundings() | self._where(),
-            stdin=subprocess.DEVNULL,
-            timeout=TRAIN_LIMIT_S,
-            check=False,
-        )
+        done = self._run(arguments, shown=True)
         if done.returncode not in fine:
             raise PointsmanError(
                 Kind.UNAVAILABLE, f"`pointsman {arguments[0]}` ended with {done.returncode}"
@@ -175,30 +169,29 @@ class Demo:
 
     def tried(self, *arguments: str) -> str:
         """What a command complains about, unseen; empty where it went through."""
-        done = subprocess.run(
+        done = self._run(arguments)
+        return _text(done.stderr) if done.returncode != 0 else ""
+
+    def asked(self, *arguments: str) -> dict[str, Any]:
+        """What a command answers as JSON, unseen. Raises PointsmanError where it fails."""
+        done = self._run((*arguments, "-o", "json"))
+        if not done.stdout:
+            raise PointsmanError(Kind.UNAVAILABLE, _text(done.stderr))
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def _run(
+        self, arguments: tuple[str, ...], *, shown: bool = False
+    ) -> "subprocess.CompletedProcess[bytes]":
+        """A command that has ended. shown: on the terminal, and nothing of it kept"""
+        return subprocess.run(
             python("-m", "pointsman.cli", *arguments),
             env=surroundings() | self._where(),
             stdin=subprocess.DEVNULL,
             timeout=TRAIN_LIMIT_S,
             check=False,
-            capture_output=True,
-            text=True,
+            capture_output=not shown,
         )
-        return done.stderr.strip() if done.returncode != 0 else ""
-
-    def asked(self, *arguments: str) -> dict[str, Any]:
-        """What a command answers as JSON, unseen. Raises PointsmanError where it fails."""
-        done = subprocess.run(
-            python("-m", "pointsman.cli", *arguments, "-o", "json"),
-            env=surroundings() | self._where(),
-            timeout=TRAIN_LIMIT_S,
-            check=False,
-            capture_output=True,
-        )
-        if not done.stdout:
-            raise PointsmanError(Kind.UNAVAILABLE, done.stderr.decode(errors="replace").strip())
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
 
     def _where(self) -> dict[str, str]:
         return {
@@ -322,6 +315,10 @@ def _person(examples: Path) -> dict[str, Any]:
     """One made-up person for the curl line, in the form of the example's own requests."""
     found: dict[str, Any] = json.loads((examples / "person.json").read_text())
     return found
+
+
+def _text(output: bytes) -> str:
+    return output.decode(errors="replace").strip()
 
 
 def _short(path: Path) -> str:

@@ -14,8 +14,9 @@ _logger = logging.getLogger(__name__)
 
 _MOST_HEADS: Final = 1024
 _MOST_BYTES: Final = 2048
-_UNIQUE: Final = (b"traceparent", b"idempotency-key", b"x-request-id")
-_PER_CONNECTION: Final = (b"connection", b"expect", b"transfer-encoding", b"upgrade")
+_UNIQUE: Final = frozenset({b"traceparent", b"idempotency-key", b"x-request-id"})
+_PER_CONNECTION: Final = frozenset({b"connection", b"expect", b"transfer-encoding", b"upgrade"})
+_NOT_KEPT: Final = _UNIQUE | _PER_CONNECTION
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -39,15 +40,13 @@ class KnownHeads:
         self._by_bytes: dict[bytes, Head] = {}
         self.get = self._by_bytes.get
 
+    def takes(self, fields: dict[bytes, bytes]) -> bool:
+        """Whether a head with these fields is kept, if it is not too long."""
+        return len(self._by_bytes) < _MOST_HEADS and _NOT_KEPT.isdisjoint(fields)
+
     def remember(self, head: bytes, known: Head) -> None:
-        if len(self._by_bytes) >= _MOST_HEADS or len(head) > _MOST_BYTES:
-            return
-        fields = known.fields
-        if any(name in fields for name in _UNIQUE) or any(
-            name in fields for name in _PER_CONNECTION
-        ):
-            return
-        self._by_bytes[head] = known
+        if len(head) <= _MOST_BYTES and self.takes(known.fields):
+            self._by_bytes[head] = known
 
     def make_room(self) -> None:
         """Forgets all where no further one can be kept; called once a second."""

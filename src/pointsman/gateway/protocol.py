@@ -169,14 +169,17 @@ class FastLane(HttpToolsProtocol):
 
     def _remember(self, data: bytes, exchange: Exchange) -> None:
         """Keeps the head of a request that came in one piece and leaves its connection open."""
+        heads = self.edge.heads
         length = exchange.headers.get(b"content-length")
         if length is None or not exchange.complete or not exchange.keep_alive or exchange.canned:
+            return
+        if not heads.takes(exchange.headers):
             return
         end = data.find(b"\r\n\r\n") + 4
         # The body begins right behind these bytes, or they are not what ended the head.
         if len(data) == end + int(length):
             known = Head(self.url, exchange.headers, int(length))
-            self.edge.heads.remember(data[:end], known)
+            heads.remember(data[:end], known)
 
     def _decline_upgrade(self, rest: bytes) -> None:
         """Reads the request again without its offer to upgrade, which hides its body from the

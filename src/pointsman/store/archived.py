@@ -1,12 +1,16 @@
 """Which segments of the journal are in the archive, and for whom."""
 
 from collections.abc import Collection, Iterable, Iterator
+from typing import Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, select
 
 from pointsman.domain.records import DecisionRecord
 from pointsman.store import bulk, rows
 from pointsman.store.evidence_schema import archived, decision, outcome
+
+_AT_ONCE: Final = 5_000
+"""Rows that are read from the database together."""
 
 
 def load(connection: Connection) -> dict[tuple[str, int], frozenset[str]]:
@@ -41,12 +45,8 @@ def outcomes(
     query = (
         select(outcome)
         .join(decision, decision.c.id == outcome.c.decision_id)
-        .where(
-            decision.c.project == project,
-            decision.c.at_ms >= since_ms,
-            decision.c.at_ms < until_ms,
-        )
-        .execution_options(yield_per=5_000)
+        .where(_within(project, since_ms, until_ms))
+        .execution_options(yield_per=_AT_ONCE)
     )
     for row in connection.execute(query):
         yield tuple(row)
@@ -56,14 +56,12 @@ def decisions(
     connection: Connection, project: str, since_ms: int, until_ms: int
 ) -> Iterator[DecisionRecord]:
     """Hot rows of a project and a time, without their features."""
-    query = (
-        select(decision)
-        .where(
-            decision.c.project == project,
-            decision.c.at_ms >= since_ms,
-            decision.c.at_ms < until_ms,
-        )
-        .execution_options(yield_per=5_000)
-    )
-    for row in connection.execute(query):
+    query = select(decision).where(_within(project, since_ms, until_ms))
+    for row in connection.execute(query.execution_options(yield_per=_AT_ONCE)):
         yield rows.decision_of(row)
+
+
+def _within(project: str, since_ms: int, until_ms: int) -> ColumnElement[bool]:
+    """Decisions of a project from the one time until just before the other."""
+    at_ms = decision.c.at_ms
+    return and_(decision.c.project == project, at_ms >= since_ms, at_ms < until_ms)
