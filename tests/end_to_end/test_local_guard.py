@@ -122,12 +122,13 @@ def test_a_challenger_that_denies_everybody_is_out_with_controller_and_database_
 
 
 def _target(serving: Serving) -> float:
-    """The challenger's share, as every worker serves it."""
+    """The challenger's share, as every worker serves it; 0 before its rollout's first weight."""
     found = serving.status("loans")
     if any(worker["digest"] != found["table"]["digest"] for worker in found["table"]["workers"]):
         return -1.0
     arms = found["rules"][0]["arms"]
-    return round(next(arm["target"] for arm in arms if arm["variant"] == "challenger"), 6)
+    shares = (arm["target"] for arm in arms if arm["variant"] == "challenger")
+    return round(next(shares, 0.0), 6)
 
 
 def _until_it_is_out(serving: Serving) -> list[dict[str, Any]]:
