@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -255,11 +256,12 @@ def test_workers_share_connections_evenly(world, kit):
     listener = kit.listening()
     workers = [world.worker(slot, listener=listener) for slot in range(3)]
     held = [workers[0].connect() for _ in range(30)]
-    kit.until(lambda: sum(_shares(workers[0])) >= 31)
+    kit.until(partial(_are_open, workers[0], 31))
     shares = _shares(workers[0])
     while max(shares) - min(shares) > 2 and len(held) < 90:
+        open_by_now = sum(shares) + 3
         held += [workers[0].connect() for _ in range(3)]
-        kit.until(lambda: sum(_shares(workers[0])) > len(held))
+        kit.until(partial(_are_open, workers[0], open_by_now))
         shares = _shares(workers[0])
     workers[1].kill()
     later = [workers[0].predict()[0] for _ in range(20)]
@@ -268,6 +270,10 @@ def test_workers_share_connections_evenly(world, kit):
     assert later == [200] * 20
     for connection in held:
         connection.close()
+
+
+def _are_open(worker, connections):
+    return sum(_shares(worker)) >= connections
 
 
 def _shares(worker):

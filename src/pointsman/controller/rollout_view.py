@@ -17,6 +17,8 @@ from pointsman.store import outbox
 
 Shown = dict[str, Any]
 _RECENT: Final = 20
+_REUSE_S: Final = 5.0
+"""Evidence is shown as the loop read it so long ago: people who look must not slow it down."""
 
 
 class RolloutViews:
@@ -32,7 +34,7 @@ class RolloutViews:
 
     def of(self, name: str) -> Shown | None:
         """None for a project that declares no rollout."""
-        seen = self._watch.see(name, self._now_ms())
+        seen = self._watch.see(name, self._now_ms(), reuse_s=_REUSE_S)
         if seen is None:
             return None
         plan = self._rollouts.plan(seen)

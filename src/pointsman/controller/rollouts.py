@@ -32,9 +32,11 @@ from pointsman.store.rollouts import Overtaken
 
 _log = structlog.get_logger(__name__)
 _TRIES: Final = 5
-_REST: Final = 9.0
-"""After a tick a project rests for so many times as long as it took, so that one whose every slice
-is judged keeps no processor busy."""
+_REST: Final = 4.0
+"""After a tick a project rests for so many times as long as it worked, so that one whose every
+slice is judged keeps no processor busy."""
+_LONGEST_REST_S: Final = 3.0
+"""But never longer: harm has to be seen."""
 
 
 class Rollouts:
@@ -50,15 +52,17 @@ class Rollouts:
     def turn(self) -> bool:
         """One tick of each project. False: what is left waits for time or for somebody."""
         for name in self._watch.names():
-            started = time.monotonic()
-            if started < self._rested_at[name]:
+            if time.monotonic() < self._rested_at[name]:
                 continue
+            # Its own work, not what it waited for: a machine that is busy with other things must
+            # not keep a project from being looked at.
+            started = time.thread_time()
             try:
                 self.tick(name)
             except Exception as error:  # noqa: BLE001 - one project must not stop the others
                 _log.warning("no tick", project=name, error=f"{type(error).__name__}: {error}")
-            ended = time.monotonic()
-            self._rested_at[name] = ended + _REST * (ended - started)
+            rest_s = min(_REST * (time.thread_time() - started), _LONGEST_REST_S)
+            self._rested_at[name] = time.monotonic() + rest_s
         return False
 
     def tick(self, name: str) -> Plan | None:

@@ -1,5 +1,6 @@
 """What a tick sees of one project: read once, at one time, from the store and from the gateways."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -102,7 +103,7 @@ class Watch:
         self._projects = projects
         self._workers = workers
         self._caught_up_ms = caught_up_ms
-        self._last: dict[str, Read] = {}
+        self._last: dict[str, tuple[float, Read]] = {}
 
     def names(self) -> list[str]:
         """Every project that declares a rollout."""
@@ -112,8 +113,11 @@ class Watch:
         maybe = [revision for revision in active if b'"rollout"' in revision.spec]
         return [r.project for r in maybe if canonical.parse(r.spec).spec.rollout is not None]
 
-    def see(self, name: str, now_ms: int) -> Seen | None:
-        """None where the project is gone or declares no rollout."""
+    def see(self, name: str, now_ms: int, *, reuse_s: float = 0.0) -> Seen | None:
+        """None where the project is gone or declares no rollout.
+
+        reuse_s: evidence of this attempt that was read no longer ago is not read anew
+        """
         # Asked before the store is read, so that nothing is called complete that came in after.
         caught_up_ms = min(self._caught_up_ms(), now_ms)
         workers = self._workers.workers()
@@ -130,9 +134,12 @@ class Watch:
             before = rollouts.state(connection, name)
             read = None
             if before is not None and before.phase in _JUDGED:
-                reader = Reader(connection, self._projects.revision, self._projects.table, at)
-                read = reader.read(before, now_ms, caught_up_ms, self._last.get(name))
-                self._last[name] = read
+                read = self._known(name, before, reuse_s)
+                if read is None:
+                    reader = Reader(connection, self._projects.revision, self._projects.table, at)
+                    _, last = self._last.get(name, (0.0, None))
+                    read = reader.read(before, now_ms, caught_up_ms, last)
+                    self._last[name] = (time.monotonic(), read)
             observation = _observed(connection, at, read, now_ms)
             since_ms = before.published_ms - _BEFORE_MS if before is not None else now_ms
             stopped = [*_local(local, at), *_stopped(connection, at, since_ms)]
@@ -150,6 +157,14 @@ class Watch:
             ),
             read,
         )
+
+    def _known(self, name: str, rollout: State, reuse_s: float) -> Read | None:
+        """What was read of this attempt within so many seconds."""
+        read_at, last = self._last.get(name, (0.0, None))
+        if last is None or time.monotonic() - read_at > reuse_s:
+            return None
+        known = last.judging
+        return last if (known.attempt, known.after_epoch) == _attempt(rollout) else None
 
 
 class Reader:

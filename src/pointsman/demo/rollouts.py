@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FILE: Final = "rollout.yaml"
 FIRST_STEP: Final = 0.1
 _LIMIT_S: Final = 400.0
-_EVERY_S: Final = 0.25
+_EVERY_S: Final = 0.5
 _ENOUGH: Final = 50
 """Decisions after a rollback that show who answers."""
 _ENDS: Final = frozenset({"succeeded", "rolled_back", "failed"})
