@@ -1,5 +1,7 @@
 """The rollout loop on a real store: opened, grown, judged, ended, whatever dies in between."""
 
+import time
+
 import pytest
 from tests.controller.rollout_world import DAY, FILE, NAME, SECOND, World, grown, promoted, started
 
@@ -402,6 +404,47 @@ def test_looking_changes_nothing(world):
         views.of(NAME)
 
     assert (world.sentences(), world.state.number) == (before, number)
+
+
+def test_people_who_look_read_no_evidence_anew(world, monkeypatch):
+    """What the loop read last is shown: a dashboard must not keep the loop from looking."""
+    views = RolloutViews(world.ledger, world.rollouts._watch, world.rollouts, world.clock.now_ms)
+    started(world)
+    world.traffic(300)
+    world.tick()
+    read = []
+    monkeypatch.setattr("pointsman.store.payloads.read_cells", lambda *_: read.append(1) or [])
+
+    shown = views.of(NAME)
+
+    assert sum(one["n"] + one["n_champion"] for one in shown["metrics"]) == 600
+    assert read == []
+
+
+def test_a_busy_machine_keeps_no_project_from_being_looked_at(world, monkeypatch):
+    """A project rests by the work a tick was, and a few seconds at most; not by what it waited."""
+    looked = []
+
+    def slow(name):
+        looked.append(name)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(world.rollouts, "tick", slow)
+    world.rollouts.turn()
+    time.sleep(0.1)
+    world.rollouts.turn()
+
+    assert looked == [NAME, NAME]
+
+    worked = iter([0.0, 60.0])
+    now = iter([0.0, 0.0, 3.5, 0.0])
+    monkeypatch.setattr("time.thread_time", lambda: next(worked, 60.0))
+    world.rollouts._rested_at.clear()
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    world.rollouts.turn()
+    world.rollouts.turn()
+
+    assert len(looked) == 4
 
 
 def test_undo_is_about_the_rollout_while_it_has_traffic_or_has_just_succeeded(world):
