@@ -57,12 +57,14 @@ class RegistryWriter(Protocol):
 class Notification(msgspec.Struct, frozen=True):
     """Something the owner of a project should hear of.
 
-    project: `tenant/project`; event: of the rollout, empty where it waits for somebody
+    project: `tenant/project`
+    type: what happened, by its name in the project's history (`rollout.started`, `propose`);
+        `rollout.waiting` where a rollout waits for a person
     sentence: what happened or is waited for, for people
     """
 
     project: str
-    event: str
+    type: str
     sentence: str
     at_ms: int
 

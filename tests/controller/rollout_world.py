@@ -110,9 +110,11 @@ class Told:
     """A notifier that remembers."""
 
     def __init__(self) -> None:
+        self.types = []
         self.sentences = []
 
     def notify(self, notification):
+        self.types.append(notification.type)
         self.sentences.append(notification.sentence)
 
 

@@ -164,7 +164,9 @@ def test_a_registry_that_is_down_delays_the_alias_and_nothing_else(world):
     assert world.aliases.proposals(NAME) == [], "the alias is late, and proposes nothing"
     world.pass_time(10 * 60 * SECOND)
     world.tick()
-    assert (world.left(), world.registry.aliases["champion"]) == ([], "2")
+    assert (world.left(), world.registry.aliases["champion"]) == (["Tell"], "2")
+    world.tick()
+    assert world.told.sentences[-1].endswith("alias champion points to version 2")
 
 
 def test_a_registry_that_is_down_does_not_keep_a_rollback_waiting(world):
@@ -187,6 +189,30 @@ def test_a_version_that_cannot_be_served_is_no_candidate(world):
     assert world.tick().state is None
     (refused,) = world.aliases.proposals(NAME)
     assert (refused.state, refused.note) == ("refused", "its golden rows differ")
+
+
+def test_people_are_told_what_became_of_an_alias(world):
+    """Proposed, followed or refused: whatever the registry brought about, once, and as in the
+    history."""
+    world.point("champion", "2")
+    world.apply(
+        FILE.replace('"models:/loan@champion"', '"models:/loan@champion", onAliasMove: follow')
+    )
+    world.point("champion", "3")
+    world.registry.refused.add("4")
+    world.point("challenger", "4")
+
+    world.tick()
+    world.tick()
+
+    followed = world.told.sentences[1]
+    assert world.told.types[:3] == ["propose", "follow", "refuse"]
+    assert world.told.sentences[0].endswith(
+        "models:/loan@champion moved from version 1 to 2; proposed for champion"
+    )
+    assert "models://main/loan/3" in followed
+    assert "challenger stays at version 1: version 4 cannot be served" in world.told.sentences[2]
+    assert "refuse" not in world.told.types[3:]
 
 
 def test_an_alias_that_moves_in_mid_ramp_starts_again_from_nothing(world):

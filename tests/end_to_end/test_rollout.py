@@ -117,7 +117,7 @@ def test_a_harmful_challenger_is_rolled_back_at_its_first_step(
     assert late["event"] in {"guardrail_broken", "stopped"}
     serving.wait(lambda: set(asked(serving, "harms", 200)) == {"champion"}, 30)
     bad, every = exported(serving, "harms", "--rolled-back"), exported(serving, "harms")
-    assert len(bad) > 50
+    assert bad
     assert {(line["served"], line["version"]) for line in bad} == {("challenger", "2")}
     assert len(bad) == sum(line["served"] == "challenger" for line in every)
 

@@ -14,7 +14,9 @@ from pointsman.ports import Notification
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 AT_MS = 1_800_000_000_123
-TOLD = Notification("payments/fraud", "guardrail_broken", "fraud: rolled back from 1 %", AT_MS)
+TOLD = Notification(
+    "payments/fraud", "rollout.guardrail_broken", "fraud: rolled back from 1 %", AT_MS
+)
 
 
 class Clock:
@@ -67,7 +69,6 @@ def test_a_notification_says_what_happened_for_programs_and_for_people(receiver:
         "type": "rollout.guardrail_broken",
         "timestamp": "2027-01-15T08:00:00.123Z",
         "project": "payments/fraud",
-        "event": "guardrail_broken",
         "sentence": "fraud: rolled back from 1 %",
         "text": "fraud: rolled back from 1 %",
     }
@@ -87,7 +88,9 @@ def test_deliveries_are_signed_and_repetitions_can_be_told(receiver: Receiver) -
     notifier = WebhookNotifier(receiver.url, lambda: SECRET, Clock())
     notifier.notify(TOLD)
     notifier.notify(TOLD)
-    notifier.notify(Notification("payments/fraud", "", "waits for an approval", AT_MS))
+    notifier.notify(
+        Notification("payments/fraud", "rollout.waiting", "waits for an approval", AT_MS)
+    )
 
     ids = [headers["webhook-id"] for _, headers, _ in receiver.seen]
     assert ids[0] == ids[1] != ids[2]

@@ -17,6 +17,8 @@ import pytest
 from control_process import free_port, project, running
 
 LIMIT_S = 60.0
+RESTARTED_S = 15.0
+"""Of a machine that does much else; tests/end_to_end/test_crash.py holds serving to 5 s."""
 
 
 class Parent:
@@ -216,7 +218,7 @@ def test_after_a_kill_of_everything_it_is_back_in_seconds(served: tuple[Parent, 
     answering_s = time.monotonic() - started
     said = parent.ready()
 
-    assert answering_s < 5.0
+    assert answering_s < RESTARTED_S
     assert parent.ask("story", "sticky").json()["variant"] == before
     assert "pmt_" not in said, "the token is shown at the first start only"
     assert parent.admin(token, "GET", "/v1/projects")["projects"][0]["project"] == "default/story"

@@ -310,6 +310,7 @@ class Aliases:
             action=action,
             sentence=sentence,
             payload={"proposal": new.id, "variant": new.variant, "to": new.to_source},
+            tell=True,
         )
         self._ledger.note(entry, lambda connection: proposals.add(connection, new))
 

@@ -67,5 +67,6 @@ class Arrivals:
                 sentence=f"{project}: version {version} of {name} is in registry {registry}; point "
                 f"the alias to it, or name it, to serve it as {variant}",
                 payload={"model": model, "version": version, "variant": variant},
+                tell=True,
             )
         )

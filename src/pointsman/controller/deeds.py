@@ -51,7 +51,7 @@ class Deeds:
 
     def tables(self, name: str) -> bool:
         """Publishes what is to be published. Whether nothing is left of it."""
-        return self._each(name, Publish, self._publish)
+        return self._each(name, (Publish,), self._publish)
 
     def others(self) -> bool:
         """Moves aliases and tells people, for one caller at a time: a registry that does not answer
@@ -62,9 +62,9 @@ class Deeds:
             with self._ledger.reading() as connection:
                 left = outbox.left(connection, name)
             # People hear of what happened, whatever became of it; an alias follows its table.
-            self._each(name, Notify, self._notify)
+            self._each(name, (Notify, outbox.Tell), self._notify)
             if not any(isinstance(entry.task, Publish) for entry in left):
-                self._each(name, SetAlias, self._set_alias)
+                self._each(name, (SetAlias,), self._set_alias)
         return False
 
     def publish(self, place: Place, state: State | None, weights: Weights) -> None:
@@ -74,13 +74,13 @@ class Deeds:
     def _each(
         self,
         name: str,
-        kind: type[Publish | SetAlias | Notify],
+        kinds: tuple[type[outbox.Task], ...],
         do: Callable[[outbox.Entry], None],
     ) -> bool:
         with self._ledger.reading() as connection:
             due = outbox.due(connection, name, self._ledger.now_ms())
         for entry in due:
-            if not isinstance(entry.task, kind):
+            if not isinstance(entry.task, kinds):
                 continue
             try:
                 do(entry)
@@ -189,15 +189,18 @@ class Deeds:
             "rollout.alias",
             sentence,
             {"alias": task.alias, "source": task.version.source},
+            tell=True,
         )
         self._ledger.note(told, lambda tx: outbox.done(tx, entry, self._ledger.now_ms()))
 
     def _notify(self, entry: outbox.Entry) -> None:
         task = entry.task
-        assert isinstance(task, Notify)
-        event = task.event.value if task.event is not None else ""
-        at_ms = self._ledger.now_ms()
-        self._notifier.notify(Notification(entry.project, event, task.sentence, at_ms))
+        assert isinstance(task, Notify | outbox.Tell)
+        if isinstance(task, outbox.Tell):
+            kind = task.action
+        else:
+            kind = f"rollout.{'waiting' if task.event is None else task.event.value}"
+        self._notifier.notify(Notification(entry.project, kind, task.sentence, entry.at_ms))
         self._done(entry)
 
 
@@ -208,7 +211,7 @@ class LogNotifier:
         _log.info(
             "notification",
             project=notification.project,
-            rollout_event=notification.event,
+            kind=notification.type,
             sentence=notification.sentence,
         )
 

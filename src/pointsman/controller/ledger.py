@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 
 from pointsman.controller.feed import Feed
 from pointsman.ports import Clock
-from pointsman.store import audit, published
+from pointsman.store import audit, outbox, published
 from pointsman.store.audit import Entry
 from pointsman.store.database import reader
 from pointsman.store.published import Published
@@ -41,7 +41,7 @@ class Ledger:
         """Does `work`, which gateways need not know of, and writes the entry, or neither."""
         with self._engine.begin() as connection:
             # The chain's newest row is read under the write lock that `begin` took.
-            audit.append(connection, self.now_ms(), entry)
+            self._append(connection, entry)
             if work is not None:
                 work(connection)
 
@@ -49,7 +49,7 @@ class Ledger:
         """As `note`, with several entries, or with none where nothing happened that is one."""
         with self._engine.begin() as connection:
             for entry in entries:
-                audit.append(connection, self.now_ms(), entry)
+                self._append(connection, entry)
             work(connection)
 
     def publish(self, entry: Entry, work: Callable[[Connection], None]) -> Published:
@@ -58,12 +58,18 @@ class Ledger:
         Gateways that wait for a table get it at once. Raises whatever `work` raises.
         """
         with self._engine.begin() as connection:
-            audit.append(connection, self.now_ms(), entry)
+            self._append(connection, entry)
             work(connection)
             new = published.publish(connection, self.now_ms(), entry.action)
         # Two of them may come here in either order: the feed keeps the newer one.
         self._feed.put(new)
         return new
+
+    def _append(self, connection: Connection, entry: Entry) -> None:
+        audit.append(connection, self.now_ms(), entry)
+        if entry.tell:
+            told = outbox.Tell(entry.action, entry.sentence)
+            outbox.put(connection, entry.target, [told], self.now_ms())
 
     def resume(self, newest: Published) -> None:
         """Hands out the table that was published last, after a restart."""

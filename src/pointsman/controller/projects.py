@@ -427,6 +427,8 @@ class Projects:
                 "restores": new.restores,
                 **({"forced": forced} if forced else {}),
             },
+            # Rollouts tell of their own steps, and people know what they did.
+            tell=new.cause == "follow",
         )
 
         def work(connection: Connection) -> None:

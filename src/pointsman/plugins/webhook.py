@@ -85,14 +85,13 @@ class WebhookNotifier:
 
 
 def body_of(notification: Notification) -> bytes:
-    """The JSON that is sent: type, project, event, the sentence twice, and the time (RFC 3339)."""
+    """The JSON that is sent: type, project, the sentence twice, and the time (RFC 3339)."""
     at = datetime.fromtimestamp(notification.at_ms / 1000, UTC)
     return _encode(
         {
-            "type": f"rollout.{notification.event or 'waiting'}",
+            "type": notification.type,
             "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "project": notification.project,
-            "event": notification.event,
             "sentence": notification.sentence,
             "text": notification.sentence,
         }

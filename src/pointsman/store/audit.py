@@ -23,6 +23,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     target: `tenant/project`, `token/ID`, `key/ID`; sentence: what happened, for people
     payload: JSON values only; the canonical form holds no integer beyond 2^53
+    tell: whether the owner of the project, its target, is to be told, since nobody asked for it
     """
 
     actor: str
@@ -31,6 +32,7 @@ class Entry(msgspec.Struct, frozen=True):
     action: str
     sentence: str
     payload: dict[str, Any] = {}
+    tell: bool = False
 
 
 class Logged(msgspec.Struct, frozen=True):

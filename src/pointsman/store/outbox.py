@@ -10,19 +10,28 @@ from sqlalchemy import Connection, insert, select, update
 from pointsman.rollout.plan import Notify, Publish, SetAlias
 from pointsman.store.control_schema import outbox
 
-Task = Publish | SetAlias | Notify
+
+class Tell(msgspec.Struct, frozen=True, tag="tell"):
+    """Tell the owner of what is in the history under this action."""
+
+    action: str
+    sentence: str
+
+
+Task = Publish | SetAlias | Notify | Tell
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final[msgspec.json.Decoder[Task]] = msgspec.json.Decoder(Task)
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One thing to do. tries: how often it failed so far"""
+    """One thing to do. tries: how often it failed so far; at_ms: when it was decided"""
 
     id: int
     project: str
     task: Task
     tries: int
+    at_ms: int
     error: str = ""
 
 
@@ -32,7 +41,7 @@ def kind_of(task: Task) -> str:
             return "publish"
         case SetAlias():
             return "set_alias"
-        case Notify():
+        case Notify() | Tell():
             return "notify"
 
 
@@ -107,5 +116,6 @@ def _entry(row: object) -> Entry:
         row.project,  # type: ignore[attr-defined]
         _decoder.decode(body),
         row.tries,  # type: ignore[attr-defined]
+        row.at_ms,  # type: ignore[attr-defined]
         row.error,  # type: ignore[attr-defined]
     )
