@@ -30,7 +30,6 @@ from pointsman.store.audit import Entry
 _log = structlog.get_logger(__name__)
 ACTOR: Final = "pointsman"
 _FIRST_WAIT_MS: Final = 1_000
-_LONGEST_WAIT_MS: Final = 300_000
 _REVISIONS: Final = 500
 """How far back a version is looked for that the champion goes back to."""
 
@@ -68,8 +67,14 @@ class Deeds:
         return False
 
     def publish(self, place: Place, state: State | None, weights: Weights) -> None:
-        """Makes the table what the rollout wants, where somebody published past it."""
-        self._shift(place, state, Publish(0, weights), _nothing)
+        """Makes the table what the rollout wants, where somebody published past it. Whoever does so
+        again at this moment is left to the next tick."""
+        try:
+            self._shift(place, state, Publish(0, weights), _nothing)
+        except PointsmanError as error:
+            if error.kind is not Kind.CONFLICT:
+                raise
+            _log.info("not put right yet", project=place.revision.project, error=error.message)
 
     def _each(
         self,
@@ -85,7 +90,7 @@ class Deeds:
             try:
                 do(entry)
             except PointsmanError as error:
-                wait = min(_FIRST_WAIT_MS * 2 ** min(entry.tries, 20), _LONGEST_WAIT_MS)
+                wait = min(_FIRST_WAIT_MS * 2 ** min(entry.tries, 20), outbox.LONGEST_WAIT_MS)
                 _log.warning(
                     "not done yet",
                     project=name,
@@ -140,7 +145,14 @@ class Deeds:
             found[terms.against] = self._find(place, wanted.pin)
         shift = Shift(terms.rule, wanted.weights, found)
         reason = state.history[-1].sentence if state is not None and state.history else ""
-        self._projects.shift(name, shift, Intent(ACTOR, reason), also)
+
+        def unless_overtaken(connection: Connection, number: int) -> None:
+            # Another controller may have taken traffic back since, and published that already.
+            if _publication(rollouts.state(connection, name)) != _publication(state):
+                raise PointsmanError(Kind.CONFLICT, f"{name}: the rollout has gone on meanwhile")
+            also(connection, number)
+
+        self._projects.shift(name, shift, Intent(ACTOR, reason), unless_overtaken)
 
     def _find(self, place: Place, wanted: Version) -> Pinned:
         """A prepared version. Raises PointsmanError(NOT_FOUND)."""
@@ -244,6 +256,11 @@ def _metric(change: VerdictChange) -> str:
         change.n,
     )
     return f"{words.finding(found)}: {change.verdict.value}"
+
+
+def _publication(state: State | None) -> int:
+    """The newest that was asked for; 0 without a rollout."""
+    return 0 if state is None else state.publication
 
 
 def _nothing(_: Connection, __: int) -> None:

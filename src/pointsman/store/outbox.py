@@ -20,6 +20,9 @@ class Tell(msgspec.Struct, frozen=True, tag="tell"):
 
 Task = Publish | SetAlias | Notify | Tell
 
+LONGEST_WAIT_MS: Final = 300_000
+"""After however many failures, what is to be done is tried again within that time."""
+
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final[msgspec.json.Decoder[Task]] = msgspec.json.Decoder(Task)
 
@@ -63,7 +66,11 @@ def put(connection: Connection, project: str, tasks: Iterable[Task], at_ms: int)
 
 
 def due(connection: Connection, project: str, now_ms: int) -> list[Entry]:
-    """What may be done now, in order: of each kind the oldest ones, none past one that waits."""
+    """What may be done now, in order: of each kind the oldest ones, none past one that waits.
+
+    Nobody is made to wait for longer than LONGEST_WAIT_MS, so whatever seems to was put off by a
+    clock that has been put back since, and may be done.
+    """
     rows = connection.execute(
         select(outbox)
         .where(outbox.c.project == project, outbox.c.done_ms.is_(None))
@@ -72,7 +79,7 @@ def due(connection: Connection, project: str, now_ms: int) -> list[Entry]:
     waiting: set[str] = set()
     found: list[Entry] = []
     for row in rows:
-        if row.not_before_ms > now_ms:
+        if now_ms < row.not_before_ms <= now_ms + LONGEST_WAIT_MS:
             waiting.add(row.kind)
         if row.kind not in waiting:
             found.append(_entry(row))
