@@ -4,6 +4,7 @@ Preparing the models takes longest, so it is done once; every test gets a copy o
 directory and starts a Pointsman of its own on it.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -50,9 +51,10 @@ class Registry:
         """For `pointsman serve`."""
         return ("--registry", f"demo={self.url}", "--trust-registry", "demo")
 
-    def stop(self) -> None:
+    def stop(self, limit_s: float = 10.0) -> None:
+        """Asks it to end; kills it after so long, 0 = at once."""
         if self._process is not None:
-            self._process.stop(10)
+            self._process.stop(limit_s)
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +71,15 @@ def registry(processes: Processes, tmp_path_factory: pytest.TempPathFactory) -> 
     command = python(str(EXAMPLE / "train.py"), "--tracking-uri", made.launch())
     processes.start("train", command).finish(TRAIN_LIMIT_S)
     return made
+
+
+@pytest.fixture(scope="session")
+def mistake(registry: Registry, processes: Processes) -> str:
+    """The version of `income` that learned that all men earn little: valid, fast, harmful."""
+    command = python(str(EXAMPLE / "train.py"), "--tracking-uri", registry.url, "--mistake")
+    trained = processes.start("train-mistake", command)
+    trained.finish(TRAIN_LIMIT_S)
+    return re.findall(r"income version (\d+) @mistake", trained.said())[0]
 
 
 @pytest.fixture(scope="session")

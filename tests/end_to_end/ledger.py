@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any, Final, Self
@@ -50,9 +50,12 @@ class Traffic:
     """Users who keep asking and telling while the block runs, through every broken connection.
 
     They live in a thread of their own, so that the test can wait and kill meanwhile.
+    pause_at: a variant; when it answers for the first time nobody asks on until `go_on`
     """
 
-    def __init__(self, gateway: str, project: Path, path: Path, users: int) -> None:
+    def __init__(
+        self, gateway: str, project: Path, path: Path, users: int, *, pause_at: str = ""
+    ) -> None:
         wanted = replay.shape(project)
         # They come again when all have been there: traffic ends when it is told to, not before.
         self._people: Iterator[replay.Person] = cycle(replay.people(wanted))
@@ -61,9 +64,12 @@ class Traffic:
         self._ledger = Ledger(path)
         self._users = users
         self._stopping = False
+        self._pause_at = pause_at
+        self._pausing = False
         self._latest = 0.0
         self._progress = threading.Condition()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
+        self.answered: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.broken = 0
 
@@ -72,7 +78,10 @@ class Traffic:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Everybody stops between two requests."""
+        self.end()
+
+    def end(self) -> None:
+        """Everybody stops between two requests. Idempotent."""
         self._stopping = True
         self._thread.join(2 * REQUEST_LIMIT_S)
         assert not self._thread.is_alive(), "the traffic does not end"
@@ -85,6 +94,16 @@ class Traffic:
         assert served, f"no request was answered for {limit_s:.0f} s; refusals: {self.refusals}"
         return time.monotonic() - moment
 
+    def wait(self, holds: Callable[[Counter[str]], bool], limit_s: float) -> None:
+        """Returns once it holds of the answers so far, by variant."""
+        with self._progress:
+            held = self._progress.wait_for(lambda: holds(self.answered), limit_s)
+        assert held, f"after {limit_s:.0f} s: {self.answered}; refusals: {self.refusals}"
+
+    def go_on(self) -> None:
+        """Ends the pause, and there is no other."""
+        self._pausing = False
+
     async def _run(self) -> None:
         limits = aiohttp.ClientTimeout(total=REQUEST_LIMIT_S)
         async with aiohttp.ClientSession(timeout=limits) as session:
@@ -92,6 +111,8 @@ class Traffic:
 
     async def _user(self, session: aiohttp.ClientSession, number: int) -> None:
         for count, person in enumerate(self._people):
+            while self._pausing and not self._stopping:  # noqa: ASYNC110 - another thread ends it
+                await asyncio.sleep(RETRY_S)
             if self._stopping:
                 return
             told = {"user": number, "unit": person.unit}
@@ -111,11 +132,14 @@ class Traffic:
             answer = await self._post(session, self._predict, body, 200)
             if answer is not None:
                 decision = str(answer["decision_id"])
-                logged = answer.get("logged", True)
+                logged, variant = answer.get("logged", True), str(answer["variant"])
                 self._ledger.note(
-                    decision=decision, variant=answer["variant"], logged=logged, **told
+                    decision=decision, variant=variant, logged=logged, at=time.monotonic(), **told
                 )
                 with self._progress:
+                    self.answered[variant] += 1
+                    if variant == self._pause_at and self.answered[variant] == 1:
+                        self._pausing = True
                     self._latest = max(self._latest, sent)
                     self._progress.notify_all()
                 return decision

@@ -10,6 +10,9 @@ from typing import Any, Final
 
 from pointsman.demo import servers
 from pointsman.demo.processes import Processes, free_port, python, surroundings
+from pointsman.domain.records import Record
+from pointsman.journal.codec import decode_payload
+from pointsman.journal.reader import Tail, streams
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLE: Final = ROOT / "examples" / "income"
@@ -133,6 +136,20 @@ def call(
     finally:
         connection.close()
     return answer.status, json.loads(raw) if raw else None
+
+
+def journal(data: Path) -> dict[str, list[Record]]:
+    """Everything the journal holds, read by its own rules, by the stream of each worker."""
+    found: dict[str, list[Record]] = {}
+    for stream in streams(data / "journal"):
+        tail = Tail(data / "journal" / stream, stream)
+        while frames := tail.read().frames:
+            for frame in frames:
+                records, unknown = decode_payload(frame.payload)
+                assert unknown == 0
+                found.setdefault(stream, []).extend(records)
+        tail.close()
+    return found
 
 
 def port_of(url: str) -> int:

@@ -10,12 +10,10 @@ from typing import Any
 import pysqlite3.dbapi2 as sqlite
 from tests.end_to_end import ledger
 from tests.end_to_end.conftest import Start
-from tests.end_to_end.serving import EXAMPLE, Serving
+from tests.end_to_end.serving import EXAMPLE, Serving, journal
 
 from pointsman.demo import checks
 from pointsman.domain.records import DecisionRecord, OutcomeRecord, Record
-from pointsman.journal.codec import decode_payload
-from pointsman.journal.reader import Tail, streams
 
 KILLS = 24
 PARENT_EACH = 6
@@ -43,7 +41,7 @@ def test_kill_9_of_any_process_loses_nothing_acknowledged_and_counts_nothing_twi
         for one in random.Random(SEED).sample([*decisions], 5)
     ]
     serving.stop()
-    records = list(_journal(serving.data))
+    records = _journal(serving.data)
     logged = [record.id for record in records if isinstance(record, DecisionRecord)]
     told = {record.id for record in records if isinstance(record, OutcomeRecord)}
     assert max(outages) <= SERVING_AGAIN_S, outages
@@ -88,7 +86,7 @@ def _one_kill(serving: Serving, traffic: ledger.Traffic, draw: random.Random, nu
 
 def _ingested(serving: Serving) -> bool:
     """Whether the ingester has read all that the journal holds."""
-    records = list(_journal(serving.data))
+    records = _journal(serving.data)
     decisions = sum(isinstance(record, DecisionRecord) for record in records)
     labelled = {record.decision_id for record in records if isinstance(record, OutcomeRecord)}
     return _status_counts(serving) == (decisions, len(labelled))
@@ -101,17 +99,7 @@ def _status_counts(serving: Serving) -> tuple[int, int]:
 
 
 def _journal(data: Path) -> list[Record]:
-    """Everything the journal holds, read by its own rules."""
-    records: list[Record] = []
-    for stream in streams(data / "journal"):
-        tail = Tail(data / "journal" / stream, stream)
-        while frames := tail.read().frames:
-            for frame in frames:
-                found, unknown = decode_payload(frame.payload)
-                assert unknown == 0
-                records += found
-        tail.close()
-    return records
+    return [record for records in journal(data).values() for record in records]
 
 
 def _check_store(file: Path, records: list[Record]) -> None:

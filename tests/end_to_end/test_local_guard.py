@@ -2,18 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from tests.end_to_end.conftest import Registry, Start
-from tests.end_to_end.serving import Serving
+from tests.end_to_end.serving import Serving, journal
 from tests.end_to_end.test_rollout import PEOPLE, register
 
-from pointsman.domain.records import DecisionRecord, OverrideRecord, Record
-from pointsman.journal.codec import decode_payload
-from pointsman.journal.reader import Tail, streams
+from pointsman.domain.records import DecisionRecord, OverrideRecord
 
 TARGET: Final = "default/loans/challenger"
 MOST: Final = 6000
@@ -95,7 +91,7 @@ def test_a_challenger_that_denies_everybody_is_out_with_controller_and_database_
     )
     serving.wait(lambda: "gateway.unkill" in _happened(serving), limit_s=30)
     serving.stop()
-    records = list(_journal(serving.data))
+    records = [record for stream in journal(serving.data).values() for record in stream]
     decisions = {r.id: r for r in records if isinstance(r, DecisionRecord)}
     switches = [r for r in records if isinstance(r, OverrideRecord)]
     later = [decisions[answer["decision_id"]] for answer in after]
@@ -165,14 +161,3 @@ def _happened(serving: Serving) -> dict[str, str]:
     status, found = serving.admin("GET", "/v1/tenants/default/projects/loans/history")
     assert status == 200, found
     return {entry["action"]: entry["sentence"] for entry in reversed(found["entries"])}
-
-
-def _journal(data: Path) -> Iterator[Record]:
-    for name in streams(data / "journal"):
-        tail = Tail(data / "journal" / name, name)
-        while frames := tail.read().frames:
-            for frame in frames:
-                records, unknown = decode_payload(frame.payload)
-                assert unknown == 0
-                yield from records
-        tail.close()
