@@ -20,7 +20,7 @@ def check_laws(world, before, seen, plan):
         assert dict(plan.weights)["challenger"] == 0
         return
     _bounded(state, plan)
-    _recorded(before, state, plan)
+    _recorded(before, state, plan, world.terms.project)
     _ordered(plan)
     _earned(world.terms, before, seen, plan, world.now_ms)
     _protected(state, seen)
@@ -41,7 +41,7 @@ def _bounded(state, plan):
         assert published[-1].publication == state.publication
 
 
-def _recorded(before, state, plan):
+def _recorded(before, state, plan, project):
     """Every change has a number, every transition an entry, and none is outside the table."""
     number = 0 if before is None else before.number
     assert plan.expects == number
@@ -56,10 +56,10 @@ def _recorded(before, state, plan):
             else:
                 assert TRANSITIONS[phase][entry.event] is entry.after
             phase = entry.after
-            assert entry.sentence.startswith("fraud: ")
+            assert entry.sentence.startswith(f"{project}: ")
             assert "\n" not in entry.sentence
     assert phase is state.phase
-    assert plan.sentence.startswith("fraud: ")
+    assert plan.sentence.startswith(f"{project}: ")
     if before is not None and before.weight != state.weight:
         assert any(isinstance(effect, Publish) for effect in plan.effects)
 
