@@ -19,7 +19,6 @@ from pointsman.controller.projects import Intent
 from pointsman.controller.switches import Switches
 from pointsman.domain.errors import PointsmanError
 from pointsman.journal.codec import encode_record
-from pointsman.rollout.machine import Phase
 from pointsman.rollout.observation import Command, Verb
 from pointsman.store import rollouts
 
@@ -203,10 +202,7 @@ class RoughWorld(World):
         self.apply(self.draw.choice(FILES))
 
     def undo_revision(self):
-        """Not in the middle of a promotion: that success is then told of a champion that is gone
-        is a known flaw, and has yet to be mended."""
-        if self.state is not None and self.state.phase is Phase.PROMOTING:
-            return
+        """Past the rollout, in the middle of a promotion too."""
         self.projects.undo(NAME, None, Intent("ada"))
 
     def registry_goes(self):

@@ -117,7 +117,11 @@ class Story:
         return ["ok"]
 
     def _champion(self, rest, _more):
-        self.seen = replace(self.seen, champion_health=Health(rest[0]))
+        """How it is, or which version somebody made it by publishing past the rollout."""
+        if rest[0] in {*Health}:
+            self.seen = replace(self.seen, champion_health=Health(rest[0]))
+        else:
+            self.seen = replace(self.seen, champion=Version(rest[0]))
         return ["ok"]
 
     def _refuse(self, rest, _more):

@@ -56,7 +56,10 @@ class Twin:
             and seen.acknowledged >= self.publication
             and seen.champion_health is not Health.UNHEALTHY
         ):
-            self.finish("succeeded", "succeeded")
+            if seen.champion == self.target:
+                self.finish("succeeded", "succeeded")
+            else:
+                self.finish("rolled_back", "undone")
         attempts = self.attempts
         self.registry()
         if attempts != self.attempts:

@@ -204,6 +204,11 @@ def _conclude(tick: Tick, halted: str) -> None:
     if holds(tick.terms, tick.state, tick.seen, tick.now_ms):
         return
     label, back = tick.state.target.label, tick.state.champion.label
+    if tick.seen.champion != tick.state.target:
+        # Somebody published past the promotion. What a person did last stands.
+        now = f"{tick.terms.against} is version {tick.seen.champion.label} by somebody's hand"
+        tick.end(Event.UNDONE, f"rolled back during promotion of version {label}: {now}")
+        return
     tick.end(Event.SUCCEEDED, f"succeeded: {tick.terms.against} is version {label} now, was {back}")
     tick.move_alias(tick.state.target)
 
