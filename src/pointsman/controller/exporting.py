@@ -5,7 +5,6 @@ between two places: hot rows, then segments, then the archive, which is where bo
 twice on the way is one decision all the same: the export keeps the first of each id.
 """
 
-import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,8 +15,9 @@ from sqlalchemy import Connection, select
 
 from pointsman.archive import columns, layout
 from pointsman.archive.columns import ArchivedOutcome
-from pointsman.archive.jobs import Export, Format, Run, Wanted
+from pointsman.archive.jobs import Export, Format, Wanted
 from pointsman.archive.process import Workbench
+from pointsman.controller import pinning
 from pointsman.controller.ledger import Ledger
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import ProjectTable
@@ -31,8 +31,6 @@ from pointsman.store.audit import Entry
 from pointsman.store.control_schema import revision
 
 _ATTEMPTS: Final = 3
-_MARGIN_MS: Final = 3_600_000
-"""By how much a decision may be older than what it lies in; clocks are set, requests wait."""
 _EVER: Final = 1 << 62
 
 
@@ -115,7 +113,7 @@ class Exports:
     def _pin(self, project: str, form: Format, wanted: Wanted, place: Path) -> Export:
         """Everything the export reads, as it stands now. Raises FileNotFoundError."""
         until_ms = wanted.until_ms or _EVER
-        segments = self._segments(wanted.since_ms)
+        segments = pinning.segments(self._journal, wanted.since_ms)
         hot, held = place / "hot.jsonl", place / "held.jsonl"
         with self._ledger.reading() as connection:
             reach = min(until_ms, self._uncovered_until())
@@ -126,27 +124,18 @@ class Exports:
             known = archived.load(connection)
             classes = self._classes(connection, project)
         missing = [key for key in segments if project not in known.get(key, frozenset())]
-        runs = self._link_segments(missing, project, place)
+        runs = pinning.link_segments(self._journal, missing, project, place)
+        archive, span = self._workbench.archive, (wanted.since_ms, until_ms)
         return Export(
             project=project,
             format=form,
             wanted=wanted,
-            files=self._link_files(project, wanted, place),
+            files=pinning.link_files(archive, layout.KINDS, project, span, place),
             runs=runs,
             hot=str(hot) if hot.stat().st_size else "",
             held=str(held) if held.stat().st_size else "",
             classes=classes,
         )
-
-    def _segments(self, since_ms: int) -> list[tuple[str, int]]:
-        """Segments that may hold decisions of then or later."""
-        found = []
-        for stream in streams(self._journal):
-            for number in recovery.segment_numbers(self._journal / stream):
-                path = self._journal / stream / segment.file_name(number)
-                if path.stat().st_mtime * 1000 + _MARGIN_MS >= since_ms:
-                    found.append((stream, number))
-        return found
 
     def _uncovered_until(self) -> int:
         """Decisions made before may be in segments that are gone; 0 where none ever went."""
@@ -158,40 +147,10 @@ class Exports:
                 with path.open("rb") as file:
                     header = segment.unpack_header(file.read(segment.HEADER_BYTES))
                 if isinstance(header, segment.Header):
-                    until_ms = max(until_ms, header.created_ms + _MARGIN_MS)
+                    until_ms = max(until_ms, header.created_ms + pinning.MARGIN_MS)
                 else:
                     until_ms = _EVER
         return until_ms
-
-    def _link_segments(
-        self, segments: Iterable[tuple[str, int]], project: str, place: Path
-    ) -> list[Run]:
-        numbers: dict[str, list[int]] = {}
-        for stream, number in segments:
-            directory = place / "journal" / stream
-            directory.mkdir(parents=True, exist_ok=True)
-            name = segment.file_name(number)
-            os.link(self._journal / stream / name, directory / name)
-            numbers.setdefault(stream, []).append(number)
-        return [
-            Run(str(place / "journal" / stream), stream, min(found), max(found), (project,))
-            for stream, found in numbers.items()
-        ]
-
-    def _link_files(
-        self, project: str, wanted: Wanted, place: Path
-    ) -> dict[layout.Kind, list[str]]:
-        archive = self._workbench.archive
-        since = layout.day_of(wanted.since_ms)
-        until = layout.day_of(wanted.until_ms or _EVER)
-        linked: dict[layout.Kind, list[str]] = {}
-        for kind in layout.KINDS:
-            for path in layout.files(archive, kind, project, since, until):
-                copy = place / "archive" / path.relative_to(archive)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                os.link(path, copy)
-                linked.setdefault(kind, []).append(str(copy))
-        return linked
 
     def _classes(self, connection: Connection, project: str) -> dict[str, tuple[str, ...]]:
         """Classes of every table the project ever had, by digest; those that are gone left out."""

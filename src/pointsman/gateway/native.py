@@ -11,11 +11,12 @@ from pointsman.domain.names import MAX_ID_BYTES
 from pointsman.domain.table import AttributeType
 from pointsman.gateway.answers import JSON_LINE, UNLOGGED
 from pointsman.gateway.gate import check_escapes, check_text
-from pointsman.gateway.schema import SAFE_INTEGER, STRING_CHARACTERS, Schema, encode
+from pointsman.gateway.schema import Schema, encode
 from pointsman.gateway.served import Served
 from pointsman.gateway.settings import Limits
 from pointsman.gateway.violations import explain
 from pointsman.gateway.work import Job, Row, Values
+from pointsman.runtime.row_types import SAFE_INTEGER, STRING_CHARACTERS
 
 _astuple: Final = msgspec.structs.astuple
 _to_builtins: Final = msgspec.to_builtins

@@ -2,36 +2,19 @@
 
 Decoding validates: what comes out is complete, of the declared types and within bounds. Names may
 be any text, so the fields of the generated types are numbered and carry the names on the wire.
+The type of a row is `runtime/row_types.py`'s, which a plan reads logged rows with, too.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from pointsman.domain.decision import Value
-from pointsman.domain.table import Attribute, AttributeType, Feature, FeatureType, ProjectTable
+from pointsman.domain.table import Attribute, AttributeType, FeatureType, ProjectTable
+from pointsman.runtime.row_types import LONG, TEXT, row_type
 
-SAFE_INTEGER: Final = (1 << 53) - 1
-"""JSON integers beyond it are different numbers in different clients (RFC 8259, section 6)."""
-
-STRING_CHARACTERS: Final = 64 << 10
-_FLOAT32_MAX: Final = 3.4028234663852886e38
-
-_Integer = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
-_Long = Annotated[int, Meta(ge=-SAFE_INTEGER, le=SAFE_INTEGER)]
-_Float = Annotated[float, Meta(ge=-_FLOAT32_MAX, le=_FLOAT32_MAX)]
-_Text = Annotated[str, Meta(max_length=STRING_CHARACTERS)]
-
-FEATURE_TYPES: Final[dict[FeatureType, Any]] = {
-    FeatureType.STRING: _Text,
-    FeatureType.DOUBLE: float,
-    FeatureType.FLOAT: _Float,
-    FeatureType.LONG: _Long,
-    FeatureType.INTEGER: _Integer,
-    FeatureType.BOOLEAN: bool,
-}
 OFFERED: Final[dict[FeatureType, str]] = {
     FeatureType.STRING: "BYTES",
     FeatureType.BOOLEAN: "BOOL",
@@ -43,8 +26,8 @@ OFFERED: Final[dict[FeatureType, str]] = {
 """The Open Inference datatype that model metadata names for a feature."""
 
 ATTRIBUTE_TYPES: Final[dict[AttributeType, Any]] = {
-    AttributeType.STRING: _Text,
-    AttributeType.INT: _Long,
+    AttributeType.STRING: TEXT,
+    AttributeType.INT: LONG,
     AttributeType.DOUBLE: float,
     AttributeType.BOOL: bool,
 }
@@ -110,7 +93,7 @@ class Schema:
         self.plain = tuple((a.name, _PLAIN.get(a.type)) for a in table.context)
         declared = [a.type for a in table.context if a.name == table.unit]
         self.plain_unit = bool(table.unit) and declared in ([], [AttributeType.STRING])
-        self.row = _row_type(table.features)
+        self.row = row_type(table.features)
         self.context = _context_type(table.context)
         self.defaults: dict[str, Value] = msgspec.to_builtins(self.context())
         row, context = self.row, self.context
@@ -142,22 +125,6 @@ class Schema:
 
 
 encode = msgspec.json.Encoder().encode
-
-
-def _row_type(features: tuple[Feature, ...]) -> type[msgspec.Struct]:
-    fields: list[Any] = []
-    for place, feature in enumerate(features):
-        kind = FEATURE_TYPES[feature.type]
-        name = f"f{place}"
-        fields.append((name, kind) if feature.required else (name, kind | None, None))
-    return msgspec.defstruct(
-        "Features",
-        fields,
-        rename={f"f{place}": feature.name for place, feature in enumerate(features)},
-        kw_only=True,
-        forbid_unknown_fields=True,
-        gc=False,
-    )
 
 
 def _context_type(attributes: tuple[Attribute, ...]) -> type[msgspec.Struct]:

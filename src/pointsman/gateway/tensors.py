@@ -11,7 +11,8 @@ import numpy as np
 from pointsman.domain.decision import Value
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import FeatureType
-from pointsman.gateway.schema import OFFERED, SAFE_INTEGER, STRING_CHARACTERS
+from pointsman.gateway.schema import OFFERED
+from pointsman.runtime.row_types import SAFE_INTEGER, STRING_CHARACTERS
 
 BINARY_DTYPES: Final[dict[str, str]] = {
     "BOOL": "|b1", "INT8": "<i1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",

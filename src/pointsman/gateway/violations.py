@@ -12,12 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from pointsman.domain.errors import Kind, PointsmanError, Violation
-from pointsman.gateway.schema import (
-    ATTRIBUTE_TYPES,
-    FEATURE_TYPES,
-    STRING_CHARACTERS,
-    Schema,
-)
+from pointsman.gateway.schema import ATTRIBUTE_TYPES, Schema
+from pointsman.runtime.row_types import FEATURE_TYPES, STRING_CHARACTERS
 
 MOST: Final = 20
 _TOP: Final[dict[str, Any]] = {"unit": str | int | None, "variant": str | None, "id": str | None}

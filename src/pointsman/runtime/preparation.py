@@ -5,13 +5,9 @@ memory, processor time and file size, none of our environment, killed with all i
 time is up. What crosses back is a JSON document and one graph, read as untrusted data.
 """
 
-import contextlib
 import hashlib
 import os
-import signal
 import stat
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from importlib import metadata
@@ -25,15 +21,16 @@ from pointsman.domain.artifact import ArtifactFile, ArtifactManifest
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import Feature, Runtime
 from pointsman.ports import ModelVersion, Registry
+from pointsman.runtime import sandbox
 from pointsman.runtime.blobs import BlobStore
 from pointsman.runtime.formats import describe
 from pointsman.runtime.jobs import GRAPH, Job, Result
+from pointsman.runtime.sandbox import Errand
 
 COMPILER: Final = 1
 """Raised whenever the same model would be prepared to something else; part of the cache key."""
 _LIBRARIES: Final = ("scikit-learn", "skl2onnx", "onnxmltools", "onnxruntime", "xgboost-cpu")
 _MAX_RESULT_BYTES: Final = 64 << 20
-_KEPT_ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -245,12 +242,20 @@ def _in_subprocess(
         cpu_s=limits.cpu_s,
         file_bytes=limits.model_bytes,
     )
+    errand = Errand(
+        module="pointsman.runtime.prepare",
+        source=job.source,
+        doing="preparing",
+        done="prepared",
+        timeout_s=limits.timeout_s,
+        result_bytes=_MAX_RESULT_BYTES,
+    )
     with tempfile.TemporaryDirectory(prefix="home-", dir=staging.parent) as home:
-        answer = _spawn(job, Path(home), limits)
+        answer = sandbox.run(errand, msgspec.json.encode(job), Path(home))
     try:
         result = msgspec.json.decode(answer, type=Result)
     except msgspec.MsgspecError:
-        raise _died(job, "wrote something else than a result", b"") from None
+        raise sandbox.died(errand, "wrote something else than a result") from None
     if result.failure is not None:
         error = result.failure.error()
         error.message = f"{request.version.uri}: {error.message}"
@@ -262,66 +267,5 @@ def _in_subprocess(
         or manifest.classes != request.classes
         or sorted(manifest.order) != list(range(len(request.classes)))
     ):
-        raise _died(job, "returned a manifest for something else", b"")
+        raise sandbox.died(errand, "returned a manifest for something else")
     return manifest
-
-
-def _spawn(job: Job, home: Path, limits: Limits) -> bytes:
-    """What the process wrote. Raises PointsmanError where it died or took too long."""
-    environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    environment |= {
-        "HOME": str(home),
-        "TMPDIR": str(home),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    out, err = home / "result", home / "log"
-    with out.open("wb") as out_file, err.open("wb") as err_file:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pointsman.runtime.prepare"],
-            stdin=subprocess.PIPE,
-            stdout=out_file,
-            stderr=err_file,
-            cwd=home,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            process.communicate(msgspec.json.encode(job), timeout=limits.timeout_s)
-        except subprocess.TimeoutExpired:
-            raise PointsmanError(
-                Kind.TIMEOUT,
-                f"{job.source}: preparing it took longer than {limits.timeout_s:g} s and was "
-                "stopped",
-                hint="load it with MLflow to see where it hangs; raise the limit if it is slow",
-            ) from None
-        finally:
-            # The whole session, since a model may have started processes of its own.
-            _kill_session(process)
-    if process.returncode != 0:
-        how = (
-            f"was killed by {signal.Signals(-process.returncode).name}"
-            if process.returncode < 0
-            else f"ended with status {process.returncode}"
-        )
-        raise _died(job, how, err.read_bytes()[-2_000:])
-    if out.stat().st_size > _MAX_RESULT_BYTES:
-        raise _died(job, "wrote an endless result", b"")
-    return out.read_bytes()
-
-
-def _kill_session(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _died(job: Job, how: str, log: bytes) -> PointsmanError:
-    last = log.decode("utf-8", "replace").strip().splitlines()[-1:]
-    words = f" ({last[0][:200]})" if last else ""
-    return PointsmanError(
-        Kind.BACKEND_FAILED,
-        f"{job.source}: the process that prepared it {how}{words}",
-        hint="the model crashes when it is loaded or asked; load it with MLflow to see why",
-    )

@@ -6,7 +6,6 @@ into the staging directory. Whatever the model prints goes to standard error.
 """
 
 import os
-import resource
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from pointsman.runtime.loading import Original, load
 from pointsman.runtime.onnx import OnnxModel
 from pointsman.runtime.parity import ROWS, Hint, draw, examples, hints, spread_out
 from pointsman.runtime.proof import Rows, best, gather, said
+from pointsman.runtime.sandbox import confine
 
 
 def run(job: Job) -> ArtifactManifest:
@@ -211,20 +211,13 @@ def _with_probes(
     )
 
 
-def _limit(job: Job) -> None:
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (job.memory_bytes, job.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (job.cpu_s, job.cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (job.file_bytes, job.file_bytes))
-
-
 def main() -> None:
     die_with_parent()
     # Standard output is for the result alone: a model may print while it loads.
     with os.fdopen(os.dup(1), "wb") as out:
         os.dup2(2, 1)
         job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-        _limit(job)
+        confine(job.memory_bytes, job.cpu_s, job.file_bytes)
         try:
             result = Result(manifest=run(job))
         except PointsmanError as error:
