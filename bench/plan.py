@@ -21,8 +21,9 @@ from bench.decide import project, rule
 from sqlalchemy import Connection, insert
 
 from pointsman.decide.allocation import initial
+from pointsman.decide.answers import Logged
 from pointsman.decide.engine import decide
-from pointsman.decide.forecast import Logged, Replay
+from pointsman.decide.forecast import Replay
 from pointsman.decide.hashing import hash64
 from pointsman.domain.decision import NOTHING_LIVE, Request
 from pointsman.domain.table import (

@@ -6,7 +6,9 @@ from random import Random
 import pytest
 from tests.controller.rollout_world import DAY, FILE, HOUR, NAME, NOON, World
 
+from pointsman.cli.plan_view import show_replay
 from pointsman.controller import plan_view
+from pointsman.controller.gate import HeldError
 from pointsman.controller.outlook import Window
 from pointsman.controller.projects import Intent
 from pointsman.decide.allocation import lookup, shares
@@ -356,3 +358,92 @@ def test_a_version_nobody_has_met_is_over_a_limit_of_denials(world):
     assert planned.seen.change.whole.sources.unknown > 400
     (over,) = planned.standing.over
     assert over.key == ("maxDenyShift", "unknown")
+
+
+def moved(world, version="3"):
+    """The alias of the champion moves; what came of it."""
+    world.point("champion", version)
+    (newest, *_) = world.aliases.proposals(NAME) or (None,)
+    return newest
+
+
+def champion(world):
+    return next(v.source for v in world.table.variants if v.name == "champion")
+
+
+def test_a_proposal_is_accepted_within_the_limits_only(world):
+    """A version nobody has met waits for somebody else, as an apply of it would."""
+    traffic(world, 500, CALM)
+    proposal = moved(world)
+    with pytest.raises(HeldError) as caught:
+        world.aliases.accept(NAME, proposal.id, Intent("ada"))
+    assert "nobody knows" in caught.value.violations[0].message
+    assert [one.state for one in world.aliases.proposals(NAME)] == ["open"]
+    digest = caught.value.hint.partition("--plan ")[2].partition(" ")[0]
+    assert why_not(world, digest, "ada") is Kind.FORBIDDEN
+    approve(world, digest)
+    assert world.aliases.accept(NAME, proposal.id, Intent("ada")).changed
+    assert champion(world).endswith("/3")
+
+
+def test_force_accepts_past_the_limits_on_record(world):
+    """With a reason, and told as what it is."""
+    traffic(world, 500, CALM)
+    proposal = moved(world)
+    with pytest.raises(PointsmanError) as caught:
+        world.aliases.accept(NAME, proposal.id, Intent("ada", force=True))
+    assert caught.value.kind is Kind.INVALID
+    world.aliases.accept(NAME, proposal.id, Intent("ada", "the old one leaks", force=True))
+    with reader(world.engine).connect() as connection:
+        entries = audit.entries(connection, target=NAME, limit=2)
+    forced = next(entry for entry in entries if entry.action == "accept.force")
+    assert "BY FORCE, past maxDenyShift" in forced.sentence
+
+
+def test_what_is_over_a_limit_is_proposed_where_it_would_be_followed(tmp_path):
+    """`follow` goes along within the limits and asks people beyond them."""
+    world = World(tmp_path, LIMITED.replace('@champion"', '@champion", onAliasMove: follow'))
+    assert moved(world, "2") is None
+    assert champion(world).endswith("/2")
+    traffic(world, 500, CALM)
+    proposal = moved(world)
+    assert champion(world).endswith("/2")
+    assert (proposal.state, proposal.to_version) == ("open", "3")
+    assert "nobody knows" in proposal.note
+    world.aliases.look()
+    world.aliases.follow()
+    assert len(world.aliases.proposals(NAME)) == 1
+    world.aliases.accept(NAME, proposal.id, Intent("ada", "seen", force=True))
+    assert champion(world).endswith("/3")
+    world.close()
+
+
+def test_a_plan_without_replay_is_no_way_round_the_limits(world):
+    """It says nothing of them, and apply looks for itself."""
+    traffic(world, 3000, CALM)
+    (project,) = load_text(WIDER)
+    planned = world.projects.plan(project, Intent("ada"))
+    assert (planned.seen, planned.standing) == (None, None)
+    assert "maxUnitsMoved" in refused(world, WIDER).violations[0].message
+
+
+def test_of_a_rollout_units_are_forecast_as_its_split_would_draw_them(tmp_path, capsys):
+    """Shares promised and shares given, by unit, within what a fair draw gives."""
+    world = World(tmp_path, PLAIN)
+    world.registry.aliases["challenger"] = "2"
+    version = world.registry.resolve("models:/loan@challenger")
+    world.projects.repin(NAME, {"challenger": version}, "accept", Intent("ada"))
+    traffic(world, 2000, CALM)
+    text = FILE.replace("country: {type: string, default: DE}", "country: string, amount: double")
+    planned = plan(world, text)
+    (project,) = load_text(text)
+    told = plan_view.outlook(project, planned.course, planned.seen, planned.standing)
+    found = told["replay"]["sample_ratio"]
+    assert dict(found["split"]["shares"]) == pytest.approx({"champion": 0.9, "challenger": 0.1})
+    assert sum(found["split"]["units"]) == 2000
+    assert found["expected"] == pytest.approx((200, 1800))
+    assert found["fair"] is True
+    assert found["seen_after"] > 2000
+    show_replay(told["replay"])
+    assert "as a fair draw gives" in capsys.readouterr().out
+    world.close()

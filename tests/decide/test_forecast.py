@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from pointsman.decide.allocation import initial, reallocate
-from pointsman.decide.answers import Answered
+from pointsman.decide.answers import Answered, Logged
 from pointsman.decide.engine import decide
-from pointsman.decide.forecast import UNITS_KEPT, Logged, Replay
+from pointsman.decide.forecast import UNITS_KEPT, Replay
 from pointsman.decide.hashing import hash64
 from pointsman.decide.table import load
 from pointsman.domain.decision import Live, Request
@@ -164,25 +164,145 @@ def test_without_such_an_answer_the_models_own_mean_in_the_slice_stands_for_it()
     assert held >= 34
 
 
+def asked(replay, contexts, score):
+    """Asks the versions that are wanted, as a plan does."""
+    for want in replay.wanted().values():
+        for one in want.drawn:
+            likely = score(contexts[one.id])
+            replay.scored(one, (1 - likely, likely))
+
+
 def test_a_version_nobody_has_seen_is_unknown_until_it_was_asked():
     """Nothing is guessed of it; answers to logged features then count, as what they are."""
     before = project([rule("default", use="champion")])
     after = project([rule("default", use="champion")], [variant("champion", "9")])
     logged = traffic(before, 300, Random(1), by_country)
-    replay = Replay(before, after, ["country"])
+    replay = Replay(before, after, ["country"], sample=100)
     replay.feed(logged)
     found = replay.forecast()
     assert found.moved == 0
     assert (found.whole.denied, found.whole.sources.unknown) == (None, 300)
-    assert replay.unseen() == {"champion"}
-    for one in logged[:100]:
-        score = 0.9 if one.context["country"] == "US" else 0.1
-        replay.scored(one.context, answer("champion", "9", score))
+    (want,) = replay.wanted().values()
+    assert (want.decisions, len(want.drawn)) == (300, 100)
+    contexts = {one.id: one.context for one in logged}
+    asked(replay, contexts, lambda context: 0.9 if context["country"] == "US" else 0.1)
     found = replay.forecast()
     assert found.whole.sources.scored == 300
     assert found.slices[0].name == "country=US"
     assert found.slices[0].denied.after == 1.0
+    assert found.whole.denied.low < found.whole.denied.shift < found.whole.denied.high
     assert found.whole.latency_us is None
+
+
+def test_where_all_are_asked_nothing_is_estimated():
+    """The sample holds every decision that moves: the shift is exact and has no width."""
+    before = project([rule("default", use="champion")])
+    after = project([rule("default", use="challenger")], [variant("champion", "1"), NINTH])
+    logged = traffic(before, 300, Random(1), by_country)
+    replay = Replay(before, after, sample=1000)
+    replay.feed(logged)
+    contexts = {one.id: one.context for one in logged}
+    asked(replay, contexts, lambda context: context["amount"] / 9)
+    whole = replay.forecast().whole
+    denied = sum(one.context["amount"] / 9 >= 0.5 for one in logged) / 300
+    assert whole.denied.low == whole.denied.shift == whole.denied.high
+    assert whole.denied.after == pytest.approx(denied)
+    assert whole.score.after == pytest.approx(sum(o.context["amount"] / 9 for o in logged) / 300)
+
+
+NINTH = variant("challenger", "9")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_sample_is_of_what_moves_and_drawn_alike(seed):
+    """Those of lowest hash among decisions the new table in fact sends there, by a slow count; so
+    its first part is the smaller sample, and no other decision of the slice is in it."""
+    before = project([rule("default", use="champion")])
+    after = project(
+        [
+            rule("easy", use="champion", when="request.amount < 5.0"),
+            rule("default", initial({"champion": 50, "challenger": 50})),
+        ],
+        [variant("champion", "1"), NINTH],
+    )
+    logged = traffic(before, 900, Random(seed), by_country)
+    replays = [Replay(before, after, sample=most) for most in (40, 4000)]
+    for replay in replays:
+        replay.feed(logged)
+    few, all_of_them = (replay.wanted()["challenger"] for replay in replays)
+
+    moved = [
+        one
+        for one in logged
+        if decide(after, Live(), Request(one.id, one.unit, one.context)).assigned == "challenger"
+    ]
+    lowest = sorted(moved, key=lambda one: hash64("plan#sample", one.id))
+    assert [one.id for one in all_of_them.drawn] == [one.id for one in lowest]
+    assert few.drawn == all_of_them.drawn[:40]
+    assert few.decisions == all_of_them.decisions == len(moved)
+
+
+def test_a_variant_that_nothing_of_the_sample_fell_to_is_named_all_the_same():
+    """One of two new versions would get a single decision: counted, though not drawn."""
+    before = project([rule("default", use="champion")])
+    after = project(
+        [
+            rule("rare", use="challenger", when='request.country == "XX"'),
+            rule("default", use="champion"),
+        ],
+        [variant("champion", "8"), NINTH],
+    )
+    logged = traffic(before, 400, Random(1), by_country)
+    rare = max(logged, key=lambda one: hash64("plan#sample", one.id))
+    rare.context["country"] = "XX"
+    replay = Replay(before, after, sample=50)
+    replay.feed(logged)
+    wanted = replay.wanted()
+    assert {name: (w.decisions, len(w.drawn)) for name, w in wanted.items()} == {
+        "champion": (399, 50),
+        "challenger": (1, 0),
+    }
+
+
+def test_a_version_is_asked_where_another_rule_sends_it_decisions():
+    """Known under one rule, unknown under the next: its mean there would be of other cases."""
+    vip = rule("vip", use="champion", when="request.amount > 6.0")
+    split = rule("default", initial({"champion": 50, "challenger": 50}))
+    before = project([vip, split])
+    after = project(
+        [rule("vip", use="challenger", when="request.amount > 6.0"), split],
+    )
+    logged = traffic(before, 1200, Random(2), by_country)
+    replay = Replay(before, after, sample=5000)
+    replay.feed(logged)
+    contexts = {one.id: one.context for one in logged}
+    (want,) = replay.wanted().values()
+    assert {contexts[one.id]["amount"] for one in want.drawn} == {7.0, 8.0}
+    assert replay.forecast().whole.sources.averaged == want.decisions
+    asked(replay, contexts, lambda _: 0.9)
+    assert replay.forecast().whole.sources.scored == want.decisions
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_mean_is_over_the_rule_that_decisions_come_from(seed):
+    """A rule that keeps the easy cases with the champion makes its mean over the slice too low;
+    over the rule whose decisions move it is right."""
+    easy = rule("easy", use="champion", when="request.amount < 6.0")
+    before = project([easy, rule("default", initial({"champion": 90, "challenger": 10}))])
+    after = project([easy, rule("default", initial({"champion": 100, "challenger": 0}))])
+
+    def score(served, context, draw):
+        hard = context["amount"] >= 6.0
+        return 0.9 if draw.random() < (0.8 if hard else 0.05) else 0.1
+
+    replay = Replay(before, after, ["country"])
+    replay.feed(traffic(before, 9000, Random(seed), score))
+    found = replay.forecast()
+    for one in (found.whole, *found.slices):
+        # Both answer alike, so moving back changes nothing, whatever the slice's mean is.
+        assert one.denied.low <= 0.0 <= one.denied.high
+        assert abs(one.denied.shift) < 0.02
+        assert one.sources.averaged == one.moved > 0
 
 
 def test_a_promoted_version_keeps_its_past():

@@ -21,6 +21,7 @@ from pointsman.judge.sample_ratio import (
     log_e,
     merge,
     stage_ratio,
+    units_until_alarm,
 )
 
 ALPHA = 0.001
@@ -142,3 +143,20 @@ def test_the_audit_falls_only_when_the_log_lies():
 
     assert all(a < b for a, b in pairwise(lies))
     assert all(a > b for a, b in pairwise(truths))
+
+
+@pytest.mark.parametrize(("share", "lost"), [(0.1, 0.2), (0.5, 0.2), (0.5, 0.1)])
+def test_a_loss_is_seen_by_then_in_about_four_of_five_runs(share, lost):
+    """Units drawn and lost at random, a hundred times; and at a third of them it is seldom seen."""
+    dice = np.random.default_rng(5)
+    until = units_until_alarm(share, lost, ALPHA)
+    seen = {}
+    for n in (until, until // 3):
+        ours = dice.binomial(n, share, 100)
+        kept = dice.binomial(ours, 1 - lost)
+        seen[n] = sum(
+            log_e(state_of(Draws((share, 1 - share), (int(k), int(n - o))))) >= -math.log(ALPHA)
+            for k, o in zip(kept, ours, strict=True)
+        )
+    assert 68 <= seen[until] <= 92
+    assert seen[until // 3] < 30

@@ -101,8 +101,32 @@ class Exported(msgspec.Struct):
     decisions: int
 
 
+class Reread(msgspec.Struct, frozen=True):
+    """Decisions whose features are wanted. All paths are those of files nobody changes any more.
+
+    decisions: (id, at_ms); places in the list number the rows of what is written
+    runs: segments to look through, in this order; files: then Parquet files, in this order
+    most_bytes, budget_s: what is written, and how long it may take: what is found by then is kept
+    """
+
+    project: str
+    decisions: list[tuple[str, int]]
+    runs: list[Run]
+    files: list[str]
+    most_bytes: int
+    budget_s: float
+
+
+class Read(msgspec.Struct):
+    """path: a `row_file` of what was found; rows: of it; whole: whether all was looked through"""
+
+    path: str = ""
+    rows: int = 0
+    whole: bool = True
+
+
 class Job(msgspec.Struct, frozen=True):
-    """What to do, exactly one of the four. scratch: an empty directory for it alone"""
+    """What to do, exactly one of the five. scratch: an empty directory for it alone"""
 
     archive: str
     scratch: str
@@ -110,3 +134,4 @@ class Job(msgspec.Struct, frozen=True):
     settled: Settled | None = None
     export: Export | None = None
     lookup: Lookup | None = None
+    reread: Reread | None = None

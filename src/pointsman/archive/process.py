@@ -25,6 +25,8 @@ from pointsman.archive.jobs import (
     Found,
     Job,
     Lookup,
+    Read,
+    Reread,
     Run,
     Settled,
     Written,
@@ -34,6 +36,8 @@ from pointsman.domain.errors import Kind, PointsmanError
 TIMEOUT_S: Final = 3600.0
 _NICE: Final = 10
 _PATIENCE_S: Final = 10.0
+_STARTING_S: Final = 10.0
+"""What a job with a budget may take beyond it: to start, and to end what it is at."""
 _KEPT_ENVIRONMENT: Final = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH")
 
 _T = TypeVar("_T")
@@ -87,7 +91,13 @@ class Workbench:
         """Writes a file below `scratch`, which also holds what to read. Raises as `write`."""
         return self._do(Job(str(self.archive), str(scratch), export=export), Exported)
 
-    def _do(self, job: Job, answer: type[_T]) -> _T:
+    def reread(self, reread: Reread, scratch: Path) -> Read:
+        """Writes a file of features below `scratch`, which also holds what to read. Raises as
+        `write`."""
+        job = Job(str(self.archive), str(scratch), reread=reread)
+        return self._do(job, Read, reread.budget_s + _STARTING_S)
+
+    def _do(self, job: Job, answer: type[_T], timeout_s: float = TIMEOUT_S) -> _T:
         result = Path(job.scratch) / "result.json"
         environment = {n: os.environ[n] for n in _KEPT_ENVIRONMENT if n in os.environ}
         environment |= {"HOME": job.scratch, "TMPDIR": job.scratch}
@@ -99,11 +109,11 @@ class Workbench:
             env=environment,
         ) as process:
             try:
-                _, err = process.communicate(msgspec.json.encode(job), timeout=TIMEOUT_S)
+                _, err = process.communicate(msgspec.json.encode(job), timeout=timeout_s)
             except BaseException as error:
                 process.kill()
                 if isinstance(error, subprocess.TimeoutExpired):
-                    raise _failed(f"it took longer than {TIMEOUT_S:g} s") from None
+                    raise _failed(f"it took longer than {timeout_s:g} s") from None
                 raise
         if process.returncode != 0:
             last = err.decode("utf-8", "replace").strip().splitlines()[-1:]
@@ -113,7 +123,7 @@ class Workbench:
 
 def work(job: Job) -> Any:
     """Does the job in this process, and says what came of it."""
-    from pointsman.archive import exports, lookup, outcomes, segments
+    from pointsman.archive import exports, lookup, outcomes, reread, segments
 
     archive, scratch = Path(job.archive), Path(job.scratch)
     if job.run is not None:
@@ -123,6 +133,8 @@ def work(job: Job) -> Any:
         return Written()
     if job.export is not None:
         return exports.write(job.export, archive, scratch)
+    if job.reread is not None:
+        return reread.write(job.reread, scratch)
     if job.lookup is not None:
         return lookup.find(job.lookup, archive, scratch)
     raise ValueError("a job without work")

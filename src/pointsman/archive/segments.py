@@ -30,7 +30,7 @@ def write(run: Run, archive: Path, scratch: Path, disk: Disk = DISK) -> Written:
     written = Written()
     wanted = frozenset(run.projects)
     spool = Spool(scratch)
-    for record in _records(run, written):
+    for record in records(run, written):
         if isinstance(record, DecisionRecord) and record.project in wanted:
             day = layout.day_of(record.at_ms)
             spool.add("decisions", record.project, day, columns.decision_line(record))
@@ -78,7 +78,7 @@ class Spool:
         self._bytes = 0
 
 
-def _records(run: Run, written: Written) -> Iterator[Record]:
+def records(run: Run, written: Written) -> Iterator[Record]:
     """All that can be read of the run's segments, in their order. Damage was reported at ingest."""
     tail = Tail(Path(run.directory), run.stream, Position(segment=run.first))
     try:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from pointsman.cli.output import say, structured, table, when
-from pointsman.cli.session import ProjectName, Reason, Session, reporting
+from pointsman.cli.session import Force, ProjectName, Reason, Session, reporting
 from pointsman.cli.spec_commands import serving_line, show_changes
 
 keys = typer.Typer(help="Data-plane keys: who may ask for predictions.", no_args_is_help=True)
@@ -162,12 +162,19 @@ def list_proposals(
 
 
 @proposals.command("accept")
-def accept(context: typer.Context, project: ProjectName, proposal: Id, reason: Reason = "") -> None:
-    """Serve the proposed version: prepared, proved, then published."""
+def accept(
+    context: typer.Context,
+    project: ProjectName,
+    proposal: Id,
+    force: Force = False,  # noqa: FBT002 - a parameter of a command is an option of it
+    reason: Reason = "",
+) -> None:
+    """Serve the proposed version: prepared, proved, held against the limits, then published."""
     session: Session = context.obj
     with reporting():
         path = f"{session.project(project)}/proposals/{proposal}:accept"
-        result = session.client().post(path, {"reason": reason}, {"wait": _WAIT_S})
+        how = {"wait": _WAIT_S, "force": "true" if force else ""}
+        result = session.client().post(path, {"reason": reason}, how)
         if not structured(result, session.output):
             show_changes(result)
             say(result["sentence"])

@@ -1,5 +1,6 @@
 """A plan's replay and limits for people."""
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from pointsman.cli.output import percent, say, table, when
@@ -33,8 +34,10 @@ def show_replay(found: dict[str, Any]) -> None:
             say(f"  {count:,} decisions {what}")
     _flows(found)
     _slices("WHAT SHIFTS", found)
+    _asked(found)
     if found["full"] is not None:
         _slices("WHAT WOULD SHIFT AT 100 % OF THE CHALLENGER", found["full"])
+        _asked(found["full"])
     _pace(found)
 
 
@@ -118,17 +121,53 @@ def _slice(one: dict[str, Any]) -> tuple[str, ...]:
         f"{one['decisions']:,}",
         percent(one["moved"] / one["decisions"] if one["decisions"] else 0.0),
         *told,
-        "" if one["score"] is None else f"{one['score']['shift']:+.4f}",
-        "" if one["latency_us"] is None else f"{one['latency_us']['shift'] / 1000:+.2f} ms",
+        _estimated(one, "score", lambda shift: f"{shift:+.4f}"),
+        _estimated(one, "latency_us", lambda shift: f"{shift / 1000:+.2f} ms"),
         f"{cost['after'] - cost['before']:+g}" if cost["after"] != cost["before"] else "",
         ", ".join(f"{count:,} {name}" for name, count in one["sources"].items() if count),
     )
+
+
+def _estimated(one: dict[str, Any], what: str, written: Callable[[float], str]) -> str:
+    """A shift, and the share of the slice's decisions it is about where that is not all."""
+    found = one[what]
+    if found is None:
+        return ""
+    share = found["decisions"] / one["decisions"]
+    return written(found["shift"]) + (f" (of {percent(share)})" if share < 1 else "")
+
+
+def _asked(found: dict[str, Any]) -> None:
+    """On how many of the decisions it would get a version was scored, and what became of the
+    rest of the sample."""
+    for one in found["asked"]:
+        name = f"{one['variant']}:{one['version']}"
+        if not one["scored"]:
+            why = f": {one['why']}" if one["why"] else ""
+            say(
+                f"  {name} could not be scored on any of the {one['decisions']:,} decisions it "
+                f"would get and has not met{why}"
+            )
+        else:
+            say(
+                f"  {name} scored on {one['scored']:,} of the {one['decisions']:,} decisions it "
+                "would get and has not met, drawn by hash"
+            )
+        rest = [
+            (one["absent"], "logged without features"),
+            (one["refused"], f"that it cannot take ({one['why']})"),
+            (one["late"], "not reached in time"),
+        ]
+        said = ", ".join(f"{count:,} {what}" for count, what in rest if count)
+        if said:
+            say(f"    of the {one['drawn']:,} drawn: {said}")
 
 
 def _pace(found: dict[str, Any]) -> None:
     if found["per_day"]:
         daily = ", ".join(f"{arm} {n:,.0f}" for arm, n in sorted(found["per_day"].items()))
         say(f"  decisions a day, at the rate of the window: {daily}")
+    _ratio(found["sample_ratio"])
     for wait in found["waits"]:
         if wait["days"] is None:
             say(f"  {wait['metric']}: may never be decided at this weight")
@@ -138,3 +177,37 @@ def _pace(found: dict[str, Any]) -> None:
                 f"{wait['decisions']:,.0f} decisions, {wait['days']:.3g} days "
                 "(in four of five runs)"
             )
+
+
+def _ratio(found: dict[str, Any] | None) -> None:
+    """Whom the rollout's split would draw: shares promised and shares given, by unit."""
+    if found is None:
+        return
+    split = found["split"]
+    total = sum(split["units"])
+    if split["out"]:
+        say(f"  sample ratio: nothing is drawn while {', '.join(split['out'])} is switched off")
+    elif not total:
+        say(f"  sample ratio: no unit of the window meets rule {split['rule']}")
+    else:
+        arms = ", ".join(
+            f"{arm} {units:,} of {expected:,.0f} expected"
+            for (arm, _), units, expected in zip(
+                split["shares"], split["units"], found["expected"], strict=True
+            )
+        )
+        verdict = "as a fair draw gives" if found["fair"] else "NOT what a fair draw gives"
+        say(f"  sample ratio of rule {split['rule']}: units {arms}: {verdict}")
+    beside = [
+        (split["held_out"], "units are held out"),
+        (split["pinned"], "units always pin a variant and are not drawn"),
+        (split["alone"], "decisions have no unit and are drawn each by itself"),
+    ]
+    said = ", ".join(f"{count:,} {what}" for count, what in beside if count)
+    if said:
+        say(f"    {said}")
+    if found["seen_after"] is not None:
+        say(
+            f"    if {percent(found['lost'])} of the challenger's units were lost, it would show "
+            f"after {found['seen_after']:,} units (in four of five runs)"
+        )

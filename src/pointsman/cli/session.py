@@ -24,6 +24,10 @@ Token = Annotated[
 Tenant = Annotated[str, typer.Option("--tenant", envvar="POINTSMAN_TENANT", help="Whose projects.")]
 Output = Annotated[Format, typer.Option("-o", "--output", help="table, json or yaml.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Past limits and freezes; needs --reason, and is recorded."),
+]
 ProjectName = Annotated[str, typer.Argument(metavar="PROJECT", help="Name of the project.")]
 
 

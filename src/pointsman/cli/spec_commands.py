@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pointsman.cli.output import percent, say, structured, warn
-from pointsman.cli.session import Reason, Session, reporting
+from pointsman.cli.session import Force, Reason, Session, reporting
 from pointsman.domain.errors import Kind, PointsmanError
 
 if TYPE_CHECKING:
@@ -101,6 +101,15 @@ def plan(
     value: Annotated[
         str, typer.Option("--value", help="Number of the context to sum up: value at risk.")
     ] = "",
+    sample: Annotated[
+        int,
+        typer.Option(
+            "--sample",
+            min=0,
+            max=100_000,
+            help="Ask a version that the log does not know about so many decisions; 0: do not.",
+        ),
+    ] = 10_000,
 ) -> None:
     """Show what apply would change, and what it would have done to logged decisions.
 
@@ -109,7 +118,7 @@ def plan(
     session: Session = context.obj
     with reporting():
         client = session.client()
-        query = {"replay": "false"} if no_replay else _window(last, since, value)
+        query = {"replay": "false"} if no_replay else _window(last, since, value, sample)
         plans = _plans(session, client, _load(file), prune=prune, query=query)
         changed = any(found["changed"] for found in plans)
         if not structured({"plans": plans, "changed": changed}, session.output):
@@ -124,10 +133,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     prune: Prune = False,
-    force: Annotated[
-        bool,
-        typer.Option("--force", help="Past limits and freezes; needs --reason, and is recorded."),
-    ] = False,
+    force: Force = False,
     reason: Reason = "",
 ) -> None:
     """Make it so: prepare the models, publish the table, and wait for the workers."""
@@ -180,7 +186,7 @@ def _load(name: str) -> "list[Project]":
     return list(load_path(path))
 
 
-def _window(last: int, since: str, value: str) -> dict[str, Any]:
+def _window(last: int, since: str, value: str, sample: int) -> dict[str, Any]:
     from pointsman.spec.scalars import parse_duration
 
     try:
@@ -189,7 +195,7 @@ def _window(last: int, since: str, value: str) -> dict[str, Any]:
         raise PointsmanError(
             Kind.INVALID, f"--since {since}: not a duration", hint="write 90m, 24h, 7d, or all"
         ) from None
-    return {"last": last, "since_s": since_s, "value": value}
+    return {"last": last, "since_s": since_s, "value": value, "sample": sample}
 
 
 def _plans(
@@ -271,6 +277,9 @@ def _show(plans: list[dict[str, Any]]) -> None:
             show_replay(found["replay"])
         if found.get("limits"):
             show_limits(found["project"], found["limits"])
+        elif found["changed"] and not found.get("destroy"):
+            say()
+            say("  limits were not looked at; `apply` holds the change against them")
         for key in totals:
             totals[key] += found["summary"][key]
     say()

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from pointsman.controller import pinned, state
 from pointsman.controller.candidate import Resolve
+from pointsman.controller.gate import HeldError
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.projects import Intent, Outcome, Projects
 from pointsman.controller.state import Pin
@@ -93,7 +94,7 @@ class Aliases:
         """The project with the proposed version, prepared and proved.
 
         Raises PointsmanError: NOT_FOUND, CONFLICT where it is settled, INVALID where the version
-        cannot be served (the proposal stays open).
+        cannot be served, FORBIDDEN where it is over the limits or frozen (the proposal stays open).
         """
         found = self._open(name, proposal_id)
         version = self._resolve(found.to_source)
@@ -244,7 +245,12 @@ class Aliases:
         try:
             self._projects.repin(name, left, "follow", Intent(_ACTOR, f"alias moved: {what}"))
         except PointsmanError as error:
-            if error.kind in _FINAL and len(left) > 1:
+            if isinstance(error, HeldError) and len(left) == 1:
+                # A person may accept it, once others agree or the freeze is over.
+                for variant, version in left.items():
+                    why = "; ".join(v.message for v in error.violations) or error.message
+                    self._propose(revision, pins[variant], variant, version, why)
+            elif error.kind in _FINAL and len(left) > 1:
                 for variant, version in left.items():
                     self._follow(name, {variant: version})
             elif error.kind in _FINAL:
@@ -254,12 +260,15 @@ class Aliases:
                 self._retry_at[key] = time.monotonic() + _RETRY_S
                 _log.warning("not followed", project=name, moved=what, error=error.message)
 
-    def _propose(self, revision: Revision, pin: Pin, variant: str, version: ModelVersion) -> None:
+    def _propose(
+        self, revision: Revision, pin: Pin, variant: str, version: ModelVersion, why: str = ""
+    ) -> None:
+        """why: it is not followed, where it is declared to be"""
         sentence = (
             f"{revision.project}: {pin.asked} moved from version {pin.version} to "
-            f"{version.version}; proposed for {variant}"
+            f"{version.version}; proposed for {variant}" + (f", not followed: {why}" if why else "")
         )
-        new = self._proposal(revision, pin, (variant, version), "open")
+        new = self._proposal(revision, pin, (variant, version), "open", why)
         self._write(revision.project, "propose", sentence, new)
 
     def _refuse(

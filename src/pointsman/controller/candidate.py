@@ -23,7 +23,15 @@ Prepare = Callable[[ModelVersion, tuple[str, ...], tuple[Feature, ...]], str]
 those of its own signature). Blocking; may take minutes. Raises PointsmanError with the reason why
 the version cannot be served."""
 
+Known = Callable[[ModelVersion, tuple[str, ...], tuple[Feature, ...]], str]
+"""The same where it was prepared before, else empty. Prepares nothing."""
+
 Resolve = Callable[[str], ModelVersion]
+
+
+def nothing_known(_: ModelVersion, __: tuple[str, ...], ___: tuple[Feature, ...]) -> str:
+    """No memory of what was prepared."""
+    return ""
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -58,10 +66,13 @@ class Base(msgspec.Struct, frozen=True):
 class Workshop:
     """Makes candidates. Its methods block; none of them changes what is served."""
 
-    def __init__(self, resolve: Resolve, prepare: Prepare, blobs: BlobStore) -> None:
+    def __init__(
+        self, resolve: Resolve, prepare: Prepare, blobs: BlobStore, known: Known = nothing_known
+    ) -> None:
         self._resolve = resolve
         self._prepare = prepare
         self._blobs = blobs
+        self._known = known
 
     def resolve(
         self, project: Project, pins: Mapping[str, Pin], moved: Mapping[str, ModelVersion]
@@ -120,6 +131,43 @@ class Workshop:
             for name, version in resolution.by_variant.items()
         }
         return self.compiled(project, state, pins)
+
+    def artifact(
+        self, project: Project, resolution: Resolution, base: Base, source: str, *, make: bool
+    ) -> str:
+        """The artifact `build` would serve a pinned source with.
+
+        make: whether to prepare what was not prepared before, for minutes at worst
+        Raises PointsmanError with the reason why there is none.
+        """
+        version = next((v for v in resolution.by_variant.values() if v.uri == source), None)
+        known = {variant.source: variant.artifact for variant in base.state.variants}
+        if version is None:
+            if known.get(source):
+                return known[source]
+            raise PointsmanError(Kind.INVALID, "no variant of the project names it")
+        problems: list[Violation] = []
+        classes = tuple(project.spec.classes)
+        signature = resolution.signature
+        if make or signature is None or project.spec.declared_features is not None:
+            features, signed = self._schema(project, resolution, base, problems)
+        else:
+            made = self._known(signature, classes, ())
+            features = artifact.decode(self._blobs.read(made)).features if made else ()
+            signed = {signature.uri: made} if made else {}
+        if problems:
+            raise _refused(project, "its input schema cannot be read", problems)
+        found = (self._prepared(base, classes, features) | signed).get(source)
+        found = found or self._known(version, classes, features)
+        if not found and make:
+            found = self._prepare(version, classes, features)
+        if not found:
+            raise PointsmanError(
+                Kind.INVALID,
+                "it was not prepared yet, and preparing it is for those who may apply",
+            )
+        check_features(artifact.decode(self._blobs.read(found)).features, features)
+        return found
 
     def compiled(self, project: Project, state: ProjectState, pins: Mapping[str, Pin]) -> Candidate:
         """The candidate of a state whose variants are prepared already. No registry is asked."""

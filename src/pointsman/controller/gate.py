@@ -9,7 +9,14 @@ from pointsman.controller import blast
 from pointsman.controller.blast import Ground, Over
 from pointsman.controller.exposure import adds
 from pointsman.controller.ledger import Ledger
-from pointsman.controller.outlook import Course, Outlook, Seen, Window
+from pointsman.controller.outlook import (
+    Artifact,
+    Course,
+    Outlook,
+    Seen,
+    Window,
+    published_artifact,
+)
 from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.rollout.declared import freezes
 from pointsman.spec.later import Limits
@@ -20,6 +27,10 @@ from pointsman.store.plans import Agreement, Plan
 
 _SHORTEST_HASH: Final = 8
 _overs: Final = msgspec.json.Decoder(tuple[Over, ...])
+
+
+class HeldError(PointsmanError):
+    """A change waits: for others to agree to it, or for the end of a freeze."""
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -50,11 +61,17 @@ class Gate:
         self._outlook = outlook
 
     def standing(
-        self, ground: Ground, course: Course, projects: tuple[Project, Project], seen: Seen | None
+        self,
+        ground: Ground,
+        course: Course,
+        projects: tuple[Project, Project],
+        seen: Seen | None,
+        artifact: Artifact = published_artifact,
     ) -> Standing:
         """How a change stands. projects: as declared now, and as it is to be.
 
         seen: a replay of the course; made here where the limits need one and it is None
+        artifact: of a variant that the replay has to ask
         The limits that hold are those that serve now; a file cannot loosen what it is judged by.
         """
         before, after = projects
@@ -63,7 +80,9 @@ class Gate:
             return Standing()
         needed = limits.max_units_moved is not None or limits.max_deny_shift is not None
         if seen is None and needed:
-            seen = self._outlook.look(course, projects, Window())
+            # What units move is known without asking any version.
+            window = Window() if limits.max_deny_shift is not None else Window(sample=0)
+            seen = self._outlook.look(course, projects, window, artifact)
         found = blast.over(
             limits,
             (course.before, course.after),
@@ -91,24 +110,24 @@ class Gate:
                 plans.put(connection, kept)
 
     def check(self, ground: Ground, standing: Standing, actor: str) -> None:
-        """Raises PointsmanError(FORBIDDEN) unless the change may be applied by this person."""
+        """Raises HeldError(FORBIDDEN) unless the change may be applied by this person."""
         agreed = [name for name in standing.agreed if name != actor]
         violations = tuple(Violation("spec.limits", one.sentence) for one in standing.over)
         if standing.frozen:
-            raise PointsmanError(
+            raise HeldError(
                 Kind.FORBIDDEN,
                 f"{ground.project}: {standing.frozen}; nothing was changed",
                 hint="wait for its end; `undo`, `kill` and `abort` work always, and "
-                "`apply --force --reason ...` breaks the glass, on record",
+                "`--force --reason ...` breaks the glass, on record",
                 violations=violations,
             )
         if standing.over and len(agreed) < standing.approvals:
-            raise PointsmanError(
+            raise HeldError(
                 Kind.FORBIDDEN,
                 f"{ground.project}: the change is over its limits and has {len(agreed)} of "
                 f"{standing.approvals} approvals; nothing was changed",
                 hint=f"somebody else runs `pointsman approve {ground.project} --plan "
-                f"{standing.hash} --reason ...`, then apply again; the approval is void once the "
+                f"{standing.hash} --reason ...`, then do this again; the approval is void once the "
                 f"project is past revision {ground.base}",
                 violations=violations,
             )

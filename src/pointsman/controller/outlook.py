@@ -1,19 +1,21 @@
 """What a change would have done to the decisions of the recent past, read from the store."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Final
 
 import msgspec
 
+from pointsman.controller.asking import Asking, Question, Replies
 from pointsman.controller.ledger import Ledger
 from pointsman.decide.compile import Owned, ProjectState, compile_project
 from pointsman.decide.forecast import Forecast, Replay
 from pointsman.decide.live import live_of
+from pointsman.decide.sampling import Drawn, Wanted
 from pointsman.decide.table import load
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
-from pointsman.domain.table import AttributeType, ProjectTable
+from pointsman.domain.table import AttributeType, ProjectTable, Variant
 from pointsman.rollout import declared
 from pointsman.rollout.machine import Phase
 from pointsman.rollout.state import ALL, State
@@ -25,19 +27,35 @@ LAST: Final = 100_000
 DAY_MS: Final = 86_400_000
 MOST: Final = 1_000_000
 """Decisions one plan replays at most."""
+SAMPLE: Final = 10_000
+"""Decisions versions are asked about where nothing else is said: a plan stays below 10 s."""
+MOST_SAMPLE: Final = 100_000
+
+Artifact = Callable[[Variant], str]
+"""The digest of the prepared artifact of a variant that is to be asked. Blocking; raises
+PointsmanError with the reason why there is none."""
 
 _ENDED: Final = (Phase.SUCCEEDED, Phase.ROLLED_BACK, Phase.FAILED)
+
+
+def published_artifact(variant: Variant) -> str:
+    """That of the table. Raises PointsmanError where it names none."""
+    if not variant.artifact:
+        raise PointsmanError(Kind.INVALID, "it is not prepared")
+    return variant.artifact
 
 
 class Window(msgspec.Struct, frozen=True):
     """Which decisions: the newest `last`, not older than `since_ms` from now (None: of any age).
 
     value: numeric context attribute to sum up, empty = none
+    sample: decisions to ask versions about that the log knows too little of, over all; 0 = none
     """
 
     last: int = LAST
     since_ms: int | None = DAY_MS
     value: str = ""
+    sample: int = SAMPLE
 
 
 class Course(msgspec.Struct, frozen=True):
@@ -53,20 +71,55 @@ class Course(msgspec.Struct, frozen=True):
     full: ProjectTable | None = None
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """A version that the log knows too little of, and what came of asking it.
+
+    decisions: it would get and has not answered; drawn: of these, for the sample
+    scored: answered now; absent: logged without features, or not found; refused: that it cannot
+    take; late: that were not reached in time
+    why: of the first refused, or why it could not be asked at all; empty where neither was
+    """
+
+    variant: str
+    version: str
+    decisions: int
+    drawn: int
+    scored: int = 0
+    absent: int = 0
+    refused: int = 0
+    late: int = 0
+    why: str = ""
+
+
 class Seen(msgspec.Struct, frozen=True):
-    """A replay of both. full: None where the change has no rollout that goes on."""
+    """A replay of both. full: None where the change has no rollout that goes on.
+
+    asked, asked_full: versions that had to be asked for either
+    """
 
     change: Forecast
     full: Forecast | None
+    asked: tuple[Asked, ...] = ()
+    asked_full: tuple[Asked, ...] = ()
 
 
 class Outlook:
-    """Replays. Blocking: reading and routing takes some seconds for 100,000 decisions or more."""
+    """Replays. Blocking: reading and routing takes some seconds for 100,000 decisions or more.
 
-    def __init__(self, ledger: Ledger) -> None:
+    asking: None where nothing can be asked, as without an archive's process
+    """
+
+    def __init__(self, ledger: Ledger, asking: Asking | None = None) -> None:
         self._ledger = ledger
+        self._asking = asking
 
-    def look(self, course: Course, projects: tuple[Project, Project], window: Window) -> Seen:
+    def look(
+        self,
+        course: Course,
+        projects: tuple[Project, Project],
+        window: Window,
+        artifact: Artifact = published_artifact,
+    ) -> Seen:
         """The logged decisions of the window under the tables of the course.
 
         projects: as declared now and as it is to be; slices of either count
@@ -79,20 +132,106 @@ class Outlook:
         since_ms = 0
         if window.since_ms is not None:
             since_ms = self._ledger.now_ms() - window.since_ms
+        tables = [course.after] + [course.full] * (course.full is not None)
+        sample = min(window.sample, MOST_SAMPLE) // len(tables) if self._asking else 0
         with self._ledger.reading() as connection:
             switches = [one.target for one in published.kill_switches(connection, name)]
 
             def replay(table: ProjectTable) -> Replay:
                 live = live_of(course.before, switches), live_of(table, switches)
-                return Replay(before, load(table), slices, window.value, live)
+                return Replay(before, load(table), slices, window.value, live, sample)
 
-            change = replay(course.after)
-            full = None if course.full is None else replay(course.full)
+            replays = [replay(table) for table in tables if table is not None]
+            rollout = projects[1].spec.rollout
+            if rollout is not None:
+                replays[0].follow(rollout.rule)
             for batch in archive.newest(connection, name, min(window.last, MOST), since_ms):
-                change.feed(batch)
-                if full is not None:
-                    full.feed(batch)
-        return Seen(change.forecast(), None if full is None else full.forecast())
+                for one in replays:
+                    one.feed(batch)
+        asked = self._ask(name, course.after, replays, artifact)
+        change, full = replays[0], replays[1] if len(replays) > 1 else None
+        return Seen(
+            change.forecast(),
+            None if full is None else full.forecast(),
+            asked[0],
+            () if full is None else asked[1],
+        )
+
+    def _ask(
+        self, name: str, table: ProjectTable, replays: list[Replay], artifact: Artifact
+    ) -> list[tuple[Asked, ...]]:
+        """Asks what each replay wants to know, and tells it. Whatever goes wrong is said, never
+        raised: what nobody could be asked about stays unknown."""
+        wanted = [replay.wanted() for replay in replays]
+        variants = {one.name: one for one in table.variants}
+        names = sorted({variant for one in wanted for variant in one})
+        drawn = {
+            variant: tuple(
+                sorted({d for one in wanted if variant in one for d in one[variant].drawn})
+            )
+            for variant in names
+        }
+        replies = self._replies(name, {variants[n]: drawn[n] for n in names}, artifact)
+        told = []
+        for replay, own in zip(replays, wanted, strict=True):
+            for variant, want in own.items():
+                for one in want.drawn:
+                    answer = replies[variant].answers.get(one.id)
+                    if answer is not None:
+                        replay.scored(one, answer)
+            told.append(
+                tuple(
+                    _asked(variants[variant], want, replies[variant])
+                    for variant, want in own.items()
+                )
+            )
+        return told
+
+    def _replies(
+        self, name: str, drawn: dict[Variant, tuple[Drawn, ...]], artifact: Artifact
+    ) -> dict[str, Replies]:
+        replies: dict[str, Replies] = {}
+        questions: dict[str, Question] = {}
+        for variant, wanted in drawn.items():
+            if not wanted:
+                replies[variant.name] = Replies(failed="nothing of the sample fell to it")
+                continue
+            try:
+                questions[variant.name] = Question(artifact(variant), wanted)
+            except PointsmanError as error:
+                replies[variant.name] = Replies(failed=_reason(error))
+        if questions and self._asking is not None:
+            try:
+                found = self._asking.ask(name, [*questions.values()])
+                replies |= zip(questions, found, strict=True)
+            except (PointsmanError, OSError, ValueError) as error:
+                said = error.message if isinstance(error, PointsmanError) else str(error)
+                replies |= {variant: Replies(failed=said) for variant in questions}
+        return replies
+
+
+def _asked(variant: Variant, want: Wanted, replies: Replies) -> Asked:
+    drawn = [one.id for one in want.drawn]
+    if replies.failed:
+        return Asked(variant.name, variant.version, want.decisions, len(drawn), why=replies.failed)
+    scored = sum(one in replies.answers for one in drawn)
+    absent = sum(one in replies.absent for one in drawn)
+    refused = sum(one in replies.refused for one in drawn)
+    return Asked(
+        variant=variant.name,
+        version=variant.version,
+        decisions=want.decisions,
+        drawn=len(drawn),
+        scored=scored,
+        absent=absent if replies.whole else 0,
+        refused=refused,
+        late=len(drawn) - scored - refused - (absent if replies.whole else 0),
+        why=replies.why if refused else "",
+    )
+
+
+def _reason(error: PointsmanError) -> str:
+    return "; ".join(violation.message for violation in error.violations) or error.message
 
 
 def slices_of(project: Project) -> tuple[str, ...]:

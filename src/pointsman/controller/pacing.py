@@ -1,4 +1,5 @@
-"""How many decisions a day each variant would make, and when a rollout's guardrails would decide.
+"""How many decisions a day each variant would make, when a rollout's guardrails would decide, and
+whether its split would draw units in the shares it promises.
 
 Pure. The time is that of a challenger that does no harm: until its safety is shown.
 """
@@ -10,10 +11,13 @@ from typing import Final
 import msgspec
 
 from pointsman.controller.criteria import tested
+from pointsman.decide.drawing import SplitForecast
 from pointsman.decide.forecast import Forecast
 from pointsman.domain.evidence import DENIED
 from pointsman.judge import power
 from pointsman.judge.power import EventPlan, MeanPlan
+from pointsman.judge.sample_ratio import Draws, RatioState, Stage, stage_ratio, units_until_alarm
+from pointsman.judge.verdict import HEALTH_ALPHA
 from pointsman.spec.events import event_of
 from pointsman.spec.later import Bound
 from pointsman.spec.models import DecisionMetric, Project
@@ -31,6 +35,51 @@ class Wait(msgspec.Struct, frozen=True):
     share: float
     decisions: float | None
     days: float | None
+
+
+LOST: Final = 0.05
+"""The loss of units a plan names the time for: one in twenty of the challenger's."""
+
+_ALPHA: Final = HEALTH_ALPHA / 3 / 2 / len(Stage)
+"""What judging gives the sample ratio of one stage in a rollout's first epoch, at most of them."""
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """Units that the rollout's split would draw from the replayed traffic.
+
+    shares: promised; expected, units: by variant, in the same order
+    fair: whether a fair draw gives these units; None without any
+    seen_after: units until a loss of `lost` of the challenger's units would be seen, in four of
+        five runs; None where that may never be
+    """
+
+    split: SplitForecast
+    expected: tuple[float, ...]
+    fair: bool | None
+    lost: float
+    seen_after: int | None
+
+
+def ratio(project: Project, forecast: Forecast) -> Ratio | None:
+    """None without a rollout, or where its rule splits nothing between two variants yet."""
+    rollout, split = project.spec.rollout, forecast.split
+    if rollout is None or split is None:
+        return None
+    shares = dict(split.shares)
+    ours, theirs = shares.get(rollout.variant, 0.0), shares.get(rollout.against, 0.0)
+    if not ours or not theirs:
+        return None
+    # Intervals of 2^32 points: their shares add up to 1 but for rounding.
+    chances = tuple(share for _, share in split.shares)
+    state = RatioState((Draws(chances, split.units),)) if any(split.units) else RatioState()
+    found = stage_ratio(Stage.ASSIGNED, state)
+    return Ratio(
+        split=split,
+        expected=found.expected,
+        fair=None if not state.draws else not found.alarms(_ALPHA),
+        lost=LOST,
+        seen_after=units_until_alarm(ours / (ours + theirs), LOST, _ALPHA),
+    )
 
 
 def per_day(forecast: Forecast) -> dict[str, float]:

@@ -5,37 +5,42 @@ from typing import Any
 import msgspec
 
 from pointsman.controller.gate import Standing
-from pointsman.controller.outlook import Course, Seen
-from pointsman.controller.pacing import per_day, waits
+from pointsman.controller.outlook import Asked, Course, Seen
+from pointsman.controller.pacing import per_day, ratio, waits
 from pointsman.decide.estimate import SliceForecast
 from pointsman.decide.forecast import Forecast
 from pointsman.spec.models import Project
 
 
 def outlook(
-    project: Project, course: Course | None, seen: Seen | None, standing: Standing
+    project: Project, course: Course | None, seen: Seen | None, standing: Standing | None
 ) -> dict[str, Any]:
     """The part of a plan's answer that comes of logged decisions and limits."""
-    if seen is None or course is None:
-        return {"sentence": "", "replay": None, "limits": limits(standing)}
+    if seen is None or course is None or standing is None:
+        told = None if standing is None else limits(standing)
+        return {"sentence": "", "replay": None, "limits": told}
     change = seen.change
+    drawn = ratio(project, change)
     return {
         "sentence": sentence(course, seen, standing),
         "replay": {
-            **replay(change),
+            **replay(change, seen.asked),
             "first_weight": None if course.first is None else float(course.first),
-            "full": None if seen.full is None else replay(seen.full),
+            "full": None if seen.full is None else replay(seen.full, seen.asked_full),
             "per_day": per_day(change),
+            "sample_ratio": None if drawn is None else msgspec.to_builtins(drawn),
             "waits": [msgspec.to_builtins(wait) for wait in waits(project, change)],
         },
         "limits": limits(standing),
     }
 
 
-def replay(found: Forecast) -> dict[str, Any]:
-    """The numbers of a replay."""
+def replay(found: Forecast, asked: tuple[Asked, ...]) -> dict[str, Any]:
+    """The numbers of a replay, and what versions were asked for it."""
     body: dict[str, Any] = msgspec.to_builtins(found)
+    del body["split"]  # told as `sample_ratio`
     body["share"], body["units_share"] = found.share, found.units_share
+    body["asked"] = [msgspec.to_builtins(one) for one in asked]
     for one in (body["whole"], *body["slices"]):
         one["arms"] = [
             {"variant": arm, "before": before, "after": after} for arm, before, after in one["arms"]
@@ -65,13 +70,9 @@ def sentence(course: Course, seen: Seen, standing: Standing) -> str:
         f"Of {change.decisions:,} logged decisions {change.share:.2%} would go to another "
         f"variant{step}, of units {change.units_share:.2%}"
     )
-    worst = _worst(change)
-    if worst:
-        told += f"; {worst}"
+    told += f"; {_worst(change)}"
     if seen.full is not None:
-        far = _worst(seen.full)
-        if far:
-            told += f"; at 100 % {far}"
+        told += f"; at 100 % {_worst(seen.full)}"
     verdict = ""
     if standing.frozen:
         verdict = f" It cannot be applied now: {standing.frozen}."
@@ -87,7 +88,9 @@ def _worst(forecast: Forecast) -> str:
     told = [one for one in (*forecast.slices[:1], forecast.whole) if one.denied is not None]
     if not told:
         return "what they would be answered is not known"
-    return "denials shift by " + " and ".join(_shift(one) for one in told)
+    unknown = forecast.whole.sources.unknown / forecast.decisions
+    but = f", not counting {unknown:.2%} of which nobody knows what they get" if unknown else ""
+    return "denials shift by " + " and ".join(_shift(one) for one in told) + but
 
 
 def _shift(one: SliceForecast) -> str:

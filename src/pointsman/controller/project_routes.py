@@ -9,7 +9,7 @@ from fastapi.concurrency import run_in_threadpool
 from pointsman.controller import plan_view
 from pointsman.controller.aliases import Aliases
 from pointsman.controller.changes import Difference
-from pointsman.controller.outlook import DAY_MS, LAST, MOST, Window
+from pointsman.controller.outlook import DAY_MS, LAST, MOST, MOST_SAMPLE, SAMPLE, Window
 from pointsman.controller.permissions import GRANTS, Permission, Principal, Route, caller
 from pointsman.controller.projects import Intent, Outcome, Projects
 from pointsman.controller.rollcall import RollCall
@@ -104,11 +104,12 @@ class ProjectRoutes:
         last: Last = LAST,
         since_s: Annotated[int | None, Query(ge=0)] = None,
         value: str = "",
+        sample: Annotated[int, Query(ge=0, le=MOST_SAMPLE)] = SAMPLE,
     ) -> dict[str, Any]:
         """Without since_s, decisions of the last 24 hours; 0 = of any age."""
         declared = await _declared(request, tenant, project)
         since_ms = DAY_MS if since_s is None else since_s * 1000 or None
-        window = Window(last, since_ms, value) if replay else None
+        window = Window(last, since_ms, value, sample) if replay else None
         who = caller(request)
         # Whoever may only look or agree is not the author of what they look at.
         intent = Intent(who.actor if Permission.WRITE in GRANTS[who.role] else "")
@@ -188,11 +189,17 @@ class ProjectRoutes:
         found = self._aliases.proposals(name, state)
         return {"proposals": [msgspec.to_builtins(proposal) for proposal in found]}
 
-    async def accept(
-        self, request: Request, tenant: str, project: str, proposal: str, wait: Wait = 0.0
+    async def accept(  # noqa: PLR0913, PLR0917 - each is a part of the request
+        self,
+        request: Request,
+        tenant: str,
+        project: str,
+        proposal: str,
+        wait: Wait = 0.0,
+        force: bool = False,  # noqa: FBT001, FBT002 - a parameter of the query
     ) -> dict[str, Any]:
         change = await _change(request)
-        intent = Intent(caller(request).actor, change.reason, _parent(request))
+        intent = Intent(caller(request).actor, change.reason, _parent(request), force)
         name = qualified(tenant, project)
         outcome = await run_in_threadpool(self._aliases.accept, name, proposal, intent)
         return await self._answer(outcome, wait)

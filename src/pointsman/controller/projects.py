@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from pointsman.controller import state
+from pointsman.controller.asking import Asking
 from pointsman.controller.blast import Ground
 from pointsman.controller.candidate import Base, Candidate, Workshop
 from pointsman.controller.changes import Declared, Difference, difference
@@ -20,7 +21,7 @@ from pointsman.controller.state import Pin, Serving
 from pointsman.decide.compile import ProjectState, restored
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
-from pointsman.domain.table import ProjectTable, digest, encode
+from pointsman.domain.table import ProjectTable, Variant, digest, encode
 from pointsman.ports import ModelVersion
 from pointsman.rollout.state import NOTHING, State
 from pointsman.runtime.blobs import BlobStore
@@ -66,7 +67,7 @@ class Planned(msgspec.Struct, frozen=True):
 
     course: its tables; None where nothing changes, or nothing serves yet
     seen: what it would have done to logged decisions, where that was asked for
-    standing: how it stands to the limits
+    standing: how it stands to the limits; None where they were not looked at
     """
 
     project: str
@@ -76,7 +77,7 @@ class Planned(msgspec.Struct, frozen=True):
     pins: dict[str, str]
     course: Course | None = None
     seen: Seen | None = None
-    standing: Standing = Standing()
+    standing: Standing | None = Standing()
 
     @property
     def changed(self) -> bool:
@@ -86,11 +87,13 @@ class Planned(msgspec.Struct, frozen=True):
 class Projects:
     """The projects and their revisions. Blocking; safe to use from several threads."""
 
-    def __init__(self, ledger: Ledger, workshop: Workshop, blobs: BlobStore) -> None:
+    def __init__(
+        self, ledger: Ledger, workshop: Workshop, blobs: BlobStore, asking: Asking | None = None
+    ) -> None:
         self._ledger = ledger
         self._workshop = workshop
         self._blobs = blobs
-        self._outlook = Outlook(ledger)
+        self._outlook = Outlook(ledger, asking)
         self.gate = Gate(ledger, self._outlook)
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -132,9 +135,10 @@ class Projects:
     def plan(
         self, project: Project, intent: Intent | None = None, window: Window | None = None
     ) -> Planned:
-        """What applying this would change. Asks the registry, prepares and changes nothing.
+        """What applying this would change. Asks the registry, and changes nothing.
 
-        intent: who may want it applied: a plan over the limits is kept under this name
+        intent: who may want it applied: a plan over the limits is kept under this name, and a
+            version that the replay has to ask is prepared; without one, it has to be prepared
         window: logged decisions to replay; None = none, and limits that need some are not looked at
         """
         name = qualified(project.tenant, project.name)
@@ -157,14 +161,24 @@ class Projects:
         planned = Planned(
             name, number, revision_id, difference(before, Declared(project, preview)), pins
         )
-        if before is None or window is None:
+        if before is None:
             return planned
+        if window is None:
+            return msgspec.structs.replace(planned, standing=None)
+
+        def artifact(variant: Variant) -> str:
+            make = intent is not None and bool(intent.actor)
+            return variant.artifact or self._workshop.artifact(
+                project, resolution, base, variant.source, make=make
+            )
+
         tables = course(before.table, preview, project, base.state, rollout)
-        seen = self._outlook.look(tables, (before.project, project), window)
+        seen = self._outlook.look(tables, (before.project, project), window, artifact)
         ground = Ground(name, number, revision_id, pins)
         # Limits are held against what an apply will look at, whatever part people ask to see.
-        judged = seen if window == Window() else None
-        standing = self.gate.standing(ground, tables, (before.project, project), judged)
+        alike = msgspec.structs.replace(window, value="") == Window()
+        judged = seen if alike else None
+        standing = self.gate.standing(ground, tables, (before.project, project), judged, artifact)
         if intent is not None:
             self.gate.remember(ground, standing, intent.actor)
         return msgspec.structs.replace(planned, course=tables, seen=seen, standing=standing)
@@ -194,8 +208,8 @@ class Projects:
     ) -> Outcome:
         """The project with some variants at other versions; declared content stays as it is.
 
-        The input schema stays too: clients were told of it. Raises PointsmanError(INVALID) where a
-        new version does not fit it.
+        The input schema stays too: clients were told of it. Raises PointsmanError: INVALID where a
+        new version does not fit it; as `apply` where it is over the limits, or frozen.
         """
         with self._locks[name]:
             last = self.current(name)
@@ -207,7 +221,8 @@ class Projects:
             candidate = self._owned(
                 name, project, base, lambda own: self._workshop.build(project, kept, own)
             )
-            return self._commit(last, candidate, cause, intent)
+            forced = self._pass(last, candidate, intent)
+            return self._commit(last, candidate, cause, intent, forced=forced)
 
     def undo(self, name: str, to: int | None, intent: Intent) -> Outcome:
         """An earlier revision again, under a new number: its spec, versions and allocation.
@@ -416,7 +431,7 @@ class Projects:
             actor=new.actor,
             tenant=new.project.partition("/")[0],
             target=new.project,
-            action="apply.force" if forced else new.cause,
+            action=f"{new.cause}.force" if forced else new.cause,
             sentence=sentence,
             payload={
                 "number": new.number,

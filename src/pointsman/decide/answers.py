@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from pointsman.domain.action import DENY, Chooser
+from pointsman.domain.decision import Value
 from pointsman.domain.table import ProjectTable, Runtime, Variant
 
 
@@ -20,6 +21,21 @@ class Answered(msgspec.Struct, frozen=True, gc=False):
     version: str
     probabilities: tuple[float, ...]
     latency_us: int
+
+
+class Logged(msgspec.Struct, frozen=True, gc=False):
+    """A past decision, as far as routing it again and judging its answer needs.
+
+    unit_hash: unsigned 64 bit; answers: of the variant that served, if any, then of its shadows
+    """
+
+    id: str
+    at_ms: int
+    unit: str | None
+    unit_hash: int
+    context: dict[str, Value]
+    pin: str
+    answers: tuple[Answered, ...]
 
 
 class Arm(msgspec.Struct, frozen=True):
@@ -81,6 +97,16 @@ class Models:
         if found is None:
             found = self._names[variant, version] = f"{variant}:{version}"
         return found
+
+    def asked(self, before: str, after: str) -> str:
+        """The model that would have to be asked about a decision that goes from one variant to the
+        other; empty where both serve the same model, and for a constant."""
+        old, new = self.before.get(before, NO_ARM), self.after.get(after, NO_ARM)
+        return "" if new.constant is not None or new.model == old.model else new.model
+
+    def reads(self, answer: Answered) -> bool:
+        """Whether an answer has the tables' classes."""
+        return len(answer.probabilities) == self._classes
 
     def observe(self, sums: Sums, model: str, answer: Answered) -> None:
         """Adds an answer; one that has other classes than the tables is left out."""

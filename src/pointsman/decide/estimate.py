@@ -30,12 +30,25 @@ class Estimate(msgspec.Struct, frozen=True):
     high: float
 
 
+class Way(NamedTuple):
+    """How a decision goes: the rule it met and the variant it had, and the variant it would have.
+
+    rule: of the older table; empty where none had a part in it
+    """
+
+    rule: str
+    before: str
+    after: str
+
+
 class Sources(msgspec.Struct, frozen=True):
     """Where the answers under the newer table come from, in decisions.
 
     kept: same model and same decision as before; known: in the log for this very decision, or
-    declared; averaged: the model's mean over logged decisions of the slice; scored: its mean over
-    logged features it was asked now; unknown: nobody can say, so no estimate counts them
+    declared; averaged: the model's mean over logged decisions of the same rule and slice, or of the
+    slice where those are too few; scored: the model was asked now, about this very decision or, for
+    those outside the sample, about others of the same rule and slice; unknown: nobody can say, so
+    no estimate counts them
     """
 
     kept: int = 0
@@ -68,21 +81,44 @@ class SliceForecast(msgspec.Struct, frozen=True):
 
 
 class _Mean(NamedTuple):
+    """key: of the answers it is a mean of; scored: whether they were asked for now"""
+
     value: float
     variance: float
     n: int
     scored: bool
+    key: tuple[str, str, int]
+
+
+class _Side(NamedTuple):
+    """What is known of a group under one arm.
+
+    total: of the measure over the whole group; asked, guessed: decisions of it whose answer was
+    asked for now, and those for which `mean` stands
+    """
+
+    total: float
+    asked: int = 0
+    guessed: int = 0
+    mean: _Mean | None = None
 
 
 class _Group:
-    """Decisions of a slice with the same variant before and after; known answers of either side."""
+    """Decisions of a slice with the same rule before, and the same variant before and after.
 
-    __slots__ = ("after", "before", "decisions", "value")
+    before, after: answers in the log; asked: those of the newer variant that were asked for now
+    """
 
-    def __init__(self, before: Sums, after: Sums) -> None:
+    __slots__ = ("after", "asked", "before", "decisions", "value")
+
+    def __init__(self, before: int, after: int) -> None:
         self.decisions = 0
         self.value = 0.0
-        self.before, self.after = before, after
+        self.before, self.after, self.asked = Sums(before), Sums(after), Sums(after)
+
+
+_ANY: Final = "*"
+"""Stands for all rules together; no rule has this name."""
 
 
 _Read = Callable[[Sums, Arm], tuple[float, float]]
@@ -94,53 +130,38 @@ class Effects:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._groups: dict[tuple[str, str], _Group] = {}
-        self._logged: dict[str, Sums] = {}
-        self._scored: dict[str, Sums] = {}
+        self._groups: dict[tuple[str, str, str], _Group] = {}
+        self._logged: dict[tuple[str, str], Sums] = {}
+        self._scored: dict[tuple[str, str], Sums] = {}
 
-    def add(
-        self, before: str, after: str, decisions: int, value: float, answers: dict[str, Sums]
-    ) -> None:
-        """Decisions that go from one variant to another, and the answers the log has to them."""
-        old, new = self._arms(before, after)
-        width = self._models.width
-        group = self._groups.get((before, after))
-        if group is None:
-            group = _Group(Sums(width[old.model]), Sums(width[new.model]))
-            self._groups[before, after] = group
+    def add(self, way: Way, decisions: int, value: float, answers: dict[str, Sums]) -> None:
+        """Decisions that go the same way, and the answers the log has to them, by model."""
+        old, new = self._arms(way.before, way.after)
+        group = self._group(way)
         group.decisions += decisions
         group.value += value
         for model, sums in answers.items():
-            _into(self._logged, model, sums)
+            _into(self._logged, (way.rule, model), sums)
+            _into(self._logged, (_ANY, model), sums)
             if model == old.model:
                 group.before.add(sums)
             if model == new.model:
                 group.after.add(sums)
 
-    def scored(self, model: str, sums: Sums) -> None:
-        """An answer asked for now."""
-        _into(self._scored, model, sums)
-
-    def unseen(self) -> frozenset[str]:
-        """Variants decisions move to, or stay at as another version, that have too few answers."""
-        found = set()
-        for (before, after), group in self._groups.items():
-            old, new = self._arms(before, after)
-            if old == new or new.constant is not None or not new.model:
-                continue
-            logged = self._logged.get(new.model)
-            if group.after.n < group.decisions and (logged is None or logged.n < FEWEST_ANSWERS):
-                found.add(after)
-        return frozenset(found)
+    def scored(self, way: Way, model: str, sums: Sums) -> None:
+        """An answer asked for now, of a decision that has none of this model in the log."""
+        _into(self._scored, (way.rule, model), sums)
+        _into(self._scored, (_ANY, model), sums)
+        self._group(way).asked.add(sums)
 
     def told(self, name: str) -> SliceForecast:
         """The slice as a forecast."""
         groups = self._groups.items()
         decisions = sum(group.decisions for _, group in groups)
-        moving = [group for (old, new), group in groups if old != new]
+        moving = [group for (_, old, new), group in groups if old != new]
         counts: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         cost_before = cost_after = 0.0
-        for (before, after), group in groups:
+        for (_, before, after), group in groups:
             old, new = self._arms(before, after)
             counts[before][0] += group.decisions
             counts[after][1] += group.decisions
@@ -166,42 +187,46 @@ class Effects:
     def _arms(self, before: str, after: str) -> tuple[Arm, Arm]:
         return self._models.before.get(before, NO_ARM), self._models.after.get(after, NO_ARM)
 
+    def _group(self, way: Way) -> _Group:
+        group = self._groups.get(way)
+        if group is None:
+            old, new = self._arms(way.before, way.after)
+            width = self._models.width
+            group = self._groups[way] = _Group(width[old.model], width[new.model])
+        return group
+
     def _estimate(self, read: _Read, *, rates: bool) -> tuple[Estimate | None, Sources]:
         """The estimate of one measure, and where it comes from."""
         counted, total_old, total_new = 0, 0.0, 0.0
-        net: defaultdict[tuple[str, int], int] = defaultdict(int)
-        drawn: defaultdict[tuple[str, int], int] = defaultdict(int)
-        means: dict[tuple[str, int], _Mean] = {}
+        net: defaultdict[tuple[str, str, int], int] = defaultdict(int)
+        drawn: defaultdict[tuple[str, str, int], int] = defaultdict(int)
+        means: dict[tuple[str, str, int], _Mean] = {}
         sources = dict.fromkeys(Sources.__struct_fields__, 0)
-        for (before, after), group in self._groups.items():
+        for (rule, before, after), group in self._groups.items():
             old, new = self._arms(before, after)
-            sides = [
-                self._side(old, group.before, group.decisions, read, rates=rates),
-                self._side(new, group.after, group.decisions, read, rates=rates),
-            ]
-            same = (old.model, old.reading) == (new.model, new.reading)
-            if not self._models.comparable or None in sides:
+            was = self._side(rule, old, (group.before, None, group.decisions), read, rates=rates)
+            now = self._side(
+                rule, new, (group.after, group.asked, group.decisions), read, rates=rates
+            )
+            if not self._models.comparable or was is None or now is None:
                 sources["unknown"] += group.decisions
                 continue
-            ((sum_old, guessed_old, mean_old), (sum_new, guessed_new, mean_new)) = sides  # type: ignore[misc]  # None is not among them
             counted += group.decisions
-            total_old += sum_old
-            total_new += sum_new
-            if same:
+            total_old += was.total
+            total_new += now.total
+            if (old.model, old.reading) == (new.model, new.reading):
                 sources["kept"] += group.decisions
                 continue
-            sources["known"] += group.decisions - guessed_new
-            if mean_new is not None:
-                sources["scored" if mean_new.scored else "averaged"] += guessed_new
-            for arm, guessed, mean, sign in (
-                (old, guessed_old, mean_old, -1),
-                (new, guessed_new, mean_new, 1),
-            ):
-                if guessed and mean is not None:
-                    key = (arm.model, arm.reading)
-                    means[key] = mean
-                    net[key] += sign * guessed
-                    drawn[key] += guessed
+            sources["known"] += group.decisions - now.guessed - now.asked
+            sources["scored"] += now.asked
+            if now.mean is not None:
+                sources["scored" if now.mean.scored else "averaged"] += now.guessed
+            for side, sign in ((was, -1), (now, 1)):
+                if side.guessed and side.mean is not None:
+                    key = side.mean.key
+                    means[key] = side.mean
+                    net[key] += sign * side.guessed
+                    drawn[key] += side.guessed
         if not counted:
             return None, Sources(**sources)
         variance = math.fsum(
@@ -219,35 +244,49 @@ class Effects:
         ), Sources(**sources)
 
     def _side(
-        self, arm: Arm, known: Sums, decisions: int, read: _Read, *, rates: bool
-    ) -> tuple[float, int, _Mean | None] | None:
-        """Sum of the measure over a group under one arm, how many of it are estimated, from which
-        mean; None where that is not known."""
+        self, rule: str, arm: Arm, known: tuple[Sums, Sums | None, int], read: _Read, *, rates: bool
+    ) -> _Side | None:
+        """A group under one arm; None where nobody can say.
+
+        known: answers in the log, those asked for now, and decisions of the group
+        """
+        logged, asked, decisions = known
         if arm.constant is not None:
             if read is _latency:
                 return None
-            return decisions * arm.constant[0 if read is _denied else 1], 0, None
-        total = read(known, arm)[0] if known.n else 0.0
-        missing = decisions - known.n
+            return _Side(decisions * arm.constant[0 if read is _denied else 1])
+        total = read(logged, arm)[0] if logged.n else 0.0
+        # How long it took here and now says nothing of how long it takes to serve.
+        if asked is None or read is _latency:
+            told = 0
+        else:
+            told = asked.n
+            total += read(asked, arm)[0]
+        missing = decisions - logged.n - told
         if missing <= 0:
-            return total, 0, None
-        mean = self._mean(arm, read, rates=rates)
-        return None if mean is None else (total + missing * mean.value, missing, mean)
+            return _Side(total, told)
+        mean = self._mean(rule, arm, read, rates=rates)
+        if mean is None:
+            return None
+        return _Side(total + missing * mean.value, told, missing, mean)
 
-    def _mean(self, arm: Arm, read: _Read, *, rates: bool) -> _Mean | None:
-        """Of a model in this slice: logged, else asked now."""
-        for scored, by_model in ((False, self._logged), (True, self._scored)):
-            sums = by_model.get(arm.model)
-            if sums is None or sums.n < FEWEST_ANSWERS or (scored and read is _latency):
-                continue
-            total, squares = read(sums, arm)
-            if rates:
-                # A share of 0 or 1 in a few answers is not certain: two of each are added.
-                smooth = (total + 2) / (sums.n + 4)
-                variance = smooth * (1 - smooth)
-            else:
-                variance = max(0.0, squares - total * total / sums.n) / (sums.n - 1)
-            return _Mean(total / sums.n, variance, sums.n, scored)
+    def _mean(self, rule: str, arm: Arm, read: _Read, *, rates: bool) -> _Mean | None:
+        """Of a model in this slice: over the same rule's decisions, else over those of any rule;
+        logged ones before those asked for now."""
+        for of in (rule, _ANY):
+            for scored, answers in ((False, self._logged), (True, self._scored)):
+                sums = answers.get((of, arm.model))
+                if sums is None or sums.n < FEWEST_ANSWERS or (scored and read is _latency):
+                    continue
+                total, squares = read(sums, arm)
+                if rates:
+                    # A share of 0 or 1 in a few answers is not certain: two of each are added.
+                    smooth = (total + 2) / (sums.n + 4)
+                    variance = smooth * (1 - smooth)
+                else:
+                    variance = max(0.0, squares - total * total / sums.n) / (sums.n - 1)
+                key = (of, arm.model, arm.reading)
+                return _Mean(total / sums.n, variance, sums.n, scored, key)
         return None
 
 
@@ -257,10 +296,10 @@ def add(to: list[float], values: Sequence[float]) -> None:
         to[place] += value
 
 
-def _into(by_model: dict[str, Sums], model: str, sums: Sums) -> None:
-    known = by_model.get(model)
+def _into(answers: dict[tuple[str, str], Sums], key: tuple[str, str], sums: Sums) -> None:
+    known = answers.get(key)
     if known is None:
-        known = by_model[model] = Sums(len(sums.denied))
+        known = answers[key] = Sums(len(sums.denied))
     known.add(sums)
 
 

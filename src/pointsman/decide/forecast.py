@@ -2,8 +2,9 @@
 
 Every logged decision is routed through both tables with its own id, unit and context. Where it
 ends at another variant, the answer it would get there is taken from the log if that model answered
-or shadowed this very decision, and else from the model's own mean in the same slice. What is not
-known is counted, never guessed. Bounded memory: sums by slice, and a sample of units by their hash.
+or shadowed this very decision, and else from the model's own mean in the same rule and slice. Of a
+model that has none, `wanted` says which decisions to ask it about. What is not known is counted,
+never guessed. Bounded memory: sums by slice, and samples of units and decisions by their hash.
 """
 
 from collections import defaultdict
@@ -12,11 +13,15 @@ from typing import Final
 
 import msgspec
 
-from pointsman.decide.answers import Answered, Models, Sums
+from pointsman.decide.answers import Answered, Logged, Models, Sums
+from pointsman.decide.drawing import Drawing, SplitForecast
 from pointsman.decide.engine import decide
-from pointsman.decide.estimate import Effects, SliceForecast, add
+from pointsman.decide.estimate import Effects, SliceForecast, Way, add
+from pointsman.decide.hashing import unit_bytes
+from pointsman.decide.routing import route
+from pointsman.decide.sampling import Drawn, Sample, Wanted
 from pointsman.decide.table import CompiledProject
-from pointsman.domain.decision import NOTHING_LIVE, Live, Request, Value
+from pointsman.domain.decision import NOTHING_LIVE, Live, Reason, Request, Value
 from pointsman.domain.errors import PointsmanError
 
 UNITS_KEPT: Final = 1 << 17
@@ -30,21 +35,6 @@ _MAX_SLICE_TEXT: Final = 64
 _HASHES: Final = 1 << 64
 UNANSWERED: Final = "(refused)"
 """Where a pin to a variant that a table does not have ends."""
-
-
-class Logged(msgspec.Struct, frozen=True, gc=False):
-    """A past decision, as far as routing it again and judging its answer needs.
-
-    unit_hash: unsigned 64 bit; answers: of the variant that served, if any, then of its shadows
-    """
-
-    id: str
-    at_ms: int
-    unit: str | None
-    unit_hash: int
-    context: dict[str, Value]
-    pin: str
-    answers: tuple[Answered, ...]
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -66,6 +56,7 @@ class Forecast(msgspec.Struct, frozen=True):
     whole: all decisions; slices: by what is declared, the worst change of the deny rate first
     refused: decisions whose pin the new table does not have; erring: those where a condition of
         the new table cannot be evaluated, which the champion then answers
+    split: of the rule that was followed; None where none was
     """
 
     decisions: int
@@ -80,6 +71,7 @@ class Forecast(msgspec.Struct, frozen=True):
     slices: tuple[SliceForecast, ...]
     refused: int
     erring: int
+    split: SplitForecast | None = None
 
     @property
     def share(self) -> float:
@@ -95,9 +87,10 @@ class Forecast(msgspec.Struct, frozen=True):
 class _Cell:
     """Decisions that have slices, both variants and the models that answered in common."""
 
-    __slots__ = ("decisions", "sums", "value")
+    __slots__ = ("decisions", "sums", "value", "way")
 
-    def __init__(self, models: tuple[str, ...], width: Mapping[str, int]) -> None:
+    def __init__(self, way: Way, models: tuple[str, ...], width: Mapping[str, int]) -> None:
+        self.way = way
         self.decisions = 0
         self.value = 0.0
         self.sums = [Sums(width[model]) for model in models]
@@ -108,15 +101,17 @@ class Replay:
 
     live: kill switches as they are now, for either table
     slices: context attributes to split by; value: a numeric one to sum up, empty = none
+    sample: decisions to draw at most for models that have to be asked, 0 = none
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - two tables, and what people want to see of them
         self,
         before: CompiledProject,
         after: CompiledProject,
         slices: Iterable[str] = (),
         value: str = "",
         live: tuple[Live, Live] = (NOTHING_LIVE, NOTHING_LIVE),
+        sample: int = 0,
     ) -> None:
         self._before, self._after = before, after
         self._live_before, self._live_after = live
@@ -125,7 +120,10 @@ class Replay:
         self._models = Models(before.table, after.table)
         self._defaults = _defaults(before, after)
         self._names: defaultdict[str, dict[Value, str]] = defaultdict(dict)
-        self._cells: dict[tuple[tuple[str, ...], str, str, tuple[str, ...]], _Cell] = {}
+        self._cells: dict[tuple[tuple[str, ...], tuple[str, str, str], tuple[str, ...]], _Cell] = {}
+        self._sample = Sample(sample) if sample else None
+        self._askable: dict[tuple[str, str], str] = {}
+        self._drawing: Drawing | None = None
         self._effects: defaultdict[str, Effects] = defaultdict(lambda: Effects(self._models))
         self._flows: dict[tuple[str, str], list[float]] = {}
         self._units: dict[int, bool] = {}
@@ -133,31 +131,32 @@ class Replay:
         self._decisions = self._moved = self._refused = self._erring = 0
         self._first_ms = self._last_ms = 0
 
+    def follow(self, rule: str) -> None:
+        """From now on, whom this rule of the newer table draws; nothing where it splits nothing."""
+        for one in self._after.table.rules:
+            if one.name == rule and one.allocation is not None:
+                self._drawing = Drawing(one, self._live_after)
+
     def feed(self, batch: Sequence[Logged]) -> None:
         """Routes these decisions through both tables."""
         if not batch:
             return
-        before, after = self._before, self._after
-        live_before, live_after = self._live_before, self._live_after
-        defaults, count = self._defaults, self._count
+        was, now = self._before.under(self._live_before), self._after.under(self._live_after)
+        defaults, count, drawing = self._defaults, self._count, self._drawing
         for one in batch:
-            pin = one.pin or None
-            request = Request(one.id, one.unit, one.context, pin)
-            try:
-                old = decide(before, live_before, request).assigned
-            except PointsmanError:
-                old = UNANSWERED
+            unit = unit_bytes(one.id if one.unit is None else one.unit)
+            context = one.context
+            found = None if one.pin else route(was, unit, context)
+            rule, old, _ = found or self._decided(self._before, self._live_before, one, context)
             if defaults:
-                request = Request(one.id, one.unit, {**defaults, **one.context}, pin)
-            try:
-                decided = decide(after, live_after, request)
-                new = decided.assigned
-                if decided.error:
-                    self._erring += 1
-            except PointsmanError:
-                new = UNANSWERED
-                self._refused += 1
-            count(one, old, new)
+                context = {**defaults, **context}
+            found = None if one.pin else route(now, unit, context)
+            meets, new, reason = found or self._decided(
+                self._after, self._live_after, one, context, newer=True
+            )
+            if drawing is not None and one.unit_hash < self._below:
+                drawing.met(meets, new, reason, one)
+            count(one, (rule, old, new))
         self._decisions += len(batch)
         times = [one.at_ms for one in batch]
         first, last = min(times), max(times)
@@ -166,13 +165,42 @@ class Replay:
         if len(self._cells) > _CELLS_KEPT:
             self._fold()
 
-    def scored(self, context: Mapping[str, Value], answer: Answered) -> None:
-        """Takes in what a model no logged decision has met answers to logged features."""
-        model = self._models.of(answer.variant, answer.version)
-        sums = Sums(self._models.width[model])
-        self._models.observe(sums, model, answer)
-        for name in ("", *self._slices(context)):
-            self._effects[name].scored(model, sums)
+    def _decided(
+        self,
+        project: CompiledProject,
+        live: Live,
+        one: Logged,
+        context: dict[str, Value],
+        *,
+        newer: bool = False,
+    ) -> tuple[str, str, Reason | None]:
+        """Where `decide` says that a decision goes, whatever it is; counts what is amiss."""
+        request = Request(one.id, one.unit, context, one.pin or None)
+        try:
+            decided = decide(project, live, request)
+        except PointsmanError:
+            self._refused += newer
+            return "", UNANSWERED, None
+        self._erring += newer and bool(decided.error)
+        return decided.rule, decided.assigned, decided.reason
+
+    def wanted(self) -> dict[str, Wanted]:
+        """What to ask variants of the newer table about, by name: those that decisions go to whose
+        version the log knows too little of. Empty where no sample was asked for."""
+        models = {
+            name: arm.model
+            for name, arm in self._models.after.items()
+            if arm.constant is None and self._models.comparable
+        }
+        return {} if self._sample is None else self._sample.wanted(models)
+
+    def scored(self, drawn: Drawn, probabilities: tuple[float, ...]) -> None:
+        """Takes in what a model that was asked now answers to a decision of the sample."""
+        variant = self._models.after[drawn.way.after]
+        sums = Sums(self._models.width[variant.model])
+        self._models.observe(sums, variant.model, Answered(drawn.way.after, "", probabilities, 0))
+        for name in ("", *drawn.slices):
+            self._effects[name].scored(drawn.way, variant.model, sums)
 
     def forecast(self) -> Forecast:
         """What came of everything fed so far."""
@@ -193,15 +221,11 @@ class Replay:
             slices=tuple(sorted(slices, key=_worst)),
             refused=self._refused,
             erring=self._erring,
+            split=None if self._drawing is None else self._drawing.told(),
         )
 
-    def unseen(self) -> frozenset[str]:
-        """Variants of the newer table that decisions move to and whose version none has met."""
-        self._fold()
-        return self._effects[""].unseen()
-
-    def _count(self, one: Logged, old: str, new: str) -> None:
-        moves = old != new
+    def _count(self, one: Logged, way: tuple[str, str, str]) -> None:
+        moves = way[1] != way[2]
         self._moved += moves
         unit = one.unit_hash
         if unit < self._below:
@@ -216,10 +240,13 @@ class Replay:
             who: tuple[str, ...] = (models.of(answer.variant, answer.version),)
         else:
             who = tuple([models.of(answer.variant, answer.version) for answer in answers])
-        key = (self._slices(one.context) if self._attributes else (), old, new, who)
+        slices = self._slices(one.context) if self._attributes else ()
+        if self._sample is not None:
+            self._draw(one, way, slices, who)
+        key = (slices, way, who)
         cell = self._cells.get(key)
         if cell is None:
-            cell = self._cells[key] = _Cell(who, models.width)
+            cell = self._cells[key] = _Cell(Way(*way), who, models.width)
         cell.decisions += 1
         if self._value:
             found = one.context.get(self._value)
@@ -228,11 +255,31 @@ class Replay:
         for place, answer in enumerate(answers):
             models.observe(cell.sums[place], who[place], answer)
 
+    def _draw(
+        self,
+        one: Logged,
+        way: tuple[str, str, str],
+        slices: tuple[str, ...],
+        who: tuple[str, ...],
+    ) -> None:
+        sample, (rule, before, after) = self._sample, way
+        assert sample is not None
+        for model, answer in zip(who, one.answers, strict=True):
+            if sample.needs(rule, model) and self._models.reads(answer):
+                sample.answered(rule, model)
+        known = self._askable.get((before, after))
+        if known is None:
+            known = self._askable[before, after] = self._models.asked(before, after)
+        if known and known not in who and sample.needs(rule, known):
+            sample.offer(one.id, one.at_ms, Way(*way), slices)
+
     def _halve(self) -> None:
         """Follows only units of the lower half of hashes from now on."""
         self._below //= 2
         kept = self._below
         self._units = {unit: moved for unit, moved in self._units.items() if unit < kept}
+        if self._drawing is not None:
+            self._drawing.keep_below(kept)
 
     def _slices(self, context: Mapping[str, Value]) -> tuple[str, ...]:
         found = []
@@ -246,13 +293,13 @@ class Replay:
 
     def _fold(self) -> None:
         """Adds the cells to their slices and begins new ones, so that they stay few."""
-        for (slices, old, new, models), cell in self._cells.items():
-            flow = self._flows.setdefault((old, new), [0, 0.0])
+        for (slices, _, models), cell in self._cells.items():
+            way = cell.way
+            flow = self._flows.setdefault((way.before, way.after), [0, 0.0])
             add(flow, (cell.decisions, cell.value))
+            answers = dict(zip(models, cell.sums, strict=True))
             for name in ("", *slices):
-                self._effects[name].add(
-                    old, new, cell.decisions, cell.value, dict(zip(models, cell.sums, strict=True))
-                )
+                self._effects[name].add(way, cell.decisions, cell.value, answers)
         self._cells = {}
 
 

@@ -33,6 +33,9 @@ CONCENTRATION: Final = 400.0
 
 _PERSISTENT: Final = EventPrior(concentration=CONCENTRATION / 2)
 _SUM_TOLERANCE: Final = 1e-9
+_MOST_UNITS: Final = 1_000_000_000
+_IN_FOUR_OF_FIVE: Final = 0.8416212335729143
+"""The standard normal's 80 % quantile."""
 
 
 class Stage(StrEnum):
@@ -143,6 +146,40 @@ def stage_ratio(stage: Stage, state: RatioState) -> StageRatio:
     ]
     observed = [sum(d.counts[arm] for d in state.draws) for arm in range(arms)]
     return StageRatio(stage, log_e(state), tuple(expected), tuple(observed))
+
+
+def units_until_alarm(share: float, lost: float, alpha: float) -> int | None:
+    """Units of both arms, as drawn, after which a lasting loss is seen in four of five runs; None
+    where 1e9 are too few.
+
+    share: of the arm that loses, in (0, 1); lost: chance that a unit of it goes missing, in (0, 1)
+    alpha: as for `StageRatio.alarms`
+    Source: the e-value at the 80 % quantile of the arm's count, which is normal at such numbers.
+    """
+    check_alpha(alpha)
+    if not (0.0 < share < 1.0 and 0.0 < lost < 1.0):
+        raise ValueError(f"share {share!r} and lost {lost!r} must be in (0, 1)")
+    seen = share * (1.0 - lost) / (1.0 - share * lost)
+
+    def alarms(drawn: int) -> bool:
+        n = round(drawn * (1.0 - share * lost))
+        likely = n * seen + _IN_FOUR_OF_FIVE * math.sqrt(n * seen * (1.0 - seen))
+        if likely >= n * share:
+            return False
+        counts = (round(likely), n - round(likely))
+        state = RatioState((Draws((share, 1.0 - share), counts),))
+        return log_e(state) >= -math.log(alpha)
+
+    high = 16
+    while not alarms(high):
+        high *= 2
+        if high > _MOST_UNITS:
+            return None
+    low = high // 2
+    while high - low > max(1, high // 1000):
+        middle = (low + high) // 2
+        low, high = (low, middle) if alarms(middle) else (middle, high)
+    return high
 
 
 def first_alarm(stages: Mapping[Stage, RatioState], alpha: float) -> StageRatio | None:

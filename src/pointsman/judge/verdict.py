@@ -65,6 +65,10 @@ class GoalsNeeded(StrEnum):
     ANY = "any"
 
 
+HEALTH_ALPHA: Final = 0.001
+"""Error of the tests of whether evidence can be believed, together."""
+
+
 class Criteria(msgspec.Struct, frozen=True):
     """Everything that was fixed before the first block.
 
@@ -78,7 +82,7 @@ class Criteria(msgspec.Struct, frozen=True):
     items: tuple[Criterion, ...]
     tuning: Tuning
     alpha: float = 0.05
-    health_alpha: float = 0.001
+    health_alpha: float = HEALTH_ALPHA
     goals_needed: GoalsNeeded = GoalsNeeded.ALL
     whole: Mapping[Role, float] = {}
 

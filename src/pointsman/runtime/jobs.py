@@ -1,4 +1,4 @@
-"""What the controller's process and the preparation subprocess say to each other."""
+"""What the controller's process and those that prepare and score say to each other."""
 
 from typing import Final
 
@@ -56,4 +56,41 @@ class Result(msgspec.Struct, frozen=True):
     """One of the two. The manifest's files are left to the parent: it hashes what it stores."""
 
     manifest: ArtifactManifest | None = None
+    failure: Failure | None = None
+
+
+class ScoreJob(msgspec.Struct, frozen=True):
+    """Which rows to ask a prepared version about, and within which limits.
+
+    manifest: its canonical bytes; directory: where the artifact's files are; rows: a `row_file`
+    numbers: of the rows to ask about
+    budget_s: when no further row is begun, counted from the start
+    memory_bytes, cpu_s, file_bytes: resource limits the process puts on itself
+    """
+
+    manifest: bytes
+    directory: str
+    rows: str
+    numbers: tuple[int, ...]
+    budget_s: float
+    memory_bytes: int
+    cpu_s: int
+    file_bytes: int
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """What came of it; `failure` where the version could not be asked at all.
+
+    numbers: of the rows that were answered; values: float64 in native byte order, `columns` a row,
+        in the project's class order
+    refused: rows the version cannot take, and why, of the first; absent: rows the file does not
+        have; what is in none of the three was not reached in time
+    """
+
+    numbers: tuple[int, ...] = ()
+    columns: int = 0
+    values: bytes = b""
+    refused: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()
+    why: str = ""
     failure: Failure | None = None

@@ -70,8 +70,8 @@ KEYS: Final[dict[str, dict[str, str]]] = {
         "decision": "What differs from `spec.decision`. Changing it makes another variant.",
         "cost": "What a request to it costs.",
         "onAliasMove": "When the alias moves: `propose` waits for a person, `follow` goes along "
-        "once the version is checked and warm. Without it, `propose` where a rollout or limits "
-        "exist, else `follow`.",
+        "once the version is checked and warm, and within the project's limits. Without it, "
+        "`propose` where a rollout or limits exist, else `follow`.",
         "requires": "What a version must show before a move to it is proposed.",
         "backend": "Where it runs, by the name of a backend.",
     },

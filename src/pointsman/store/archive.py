@@ -7,8 +7,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection, select
 
-from pointsman.decide.answers import Answered
-from pointsman.decide.forecast import Logged
+from pointsman.decide.answers import Answered, Logged
 from pointsman.domain.decision import Value
 from pointsman.store.evidence_schema import decision, shadow
 from pointsman.store.rows import unsigned

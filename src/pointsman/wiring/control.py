@@ -10,11 +10,12 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 from starlette.types import ASGIApp
 
-from pointsman.controller import app, process
+from pointsman.controller import app, asking, process
 from pointsman.controller.access_routes import AccessRoutes
 from pointsman.controller.aliases import Aliases
 from pointsman.controller.archiving import Archiver
 from pointsman.controller.arrivals import Arrivals
+from pointsman.controller.asking import Asking
 from pointsman.controller.candidate import Workshop
 from pointsman.controller.catalog import Catalog, retentions
 from pointsman.controller.deeds import Deeds
@@ -43,6 +44,7 @@ from pointsman.controller.switches import Switches
 from pointsman.controller.system_routes import SystemRoutes
 from pointsman.controller.watch import Watch
 from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.runtime import scoring
 from pointsman.runtime.blobs import BlobStore
 from pointsman.store import access, published
 from pointsman.store.access import Role, Token
@@ -96,8 +98,14 @@ def _graph(
     blobs = BlobStore(wanted.blobs)
     registries, local = sources.registries(wanted)
     known = sources.Sources(registries, local)
-    prepare = sources.preparer(known, blobs, engine, clock, wanted)
-    projects = Projects(ledger, Workshop(known.resolve, prepare, blobs), blobs)
+    preparer = sources.Preparer(known, blobs, engine, clock, wanted)
+    workshop = Workshop(known.resolve, preparer.prepare, blobs, preparer.known)
+    archiver = Archiver(
+        wanted.data, engine, lambda: retentions(ledger), gather_ms=wanted.archive_gather
+    )
+    asked = asking.Limits(model=scoring.Limits(memory_bytes=wanted.prepare_memory))
+    asker = Asking(wanted.data, ledger, blobs, archiver.workbench, asked)
+    projects = Projects(ledger, workshop, blobs, asker)
     aliases = Aliases(ledger, projects, known.resolve)
     arrivals = Arrivals(ledger, known.newest)
     switches = Switches(ledger, projects)
@@ -105,9 +113,6 @@ def _graph(
     journal = wanted.data / "journal"
     intake = Intake(Ingester(journal, engine, Catalog(ledger, blobs)))
     segments = SegmentRetention(wanted.journal_keep, wanted.journal_max)
-    archiver = Archiver(
-        wanted.data, engine, lambda: retentions(ledger), gather_ms=wanted.archive_gather
-    )
     keeper = Housekeeping(
         wanted.data, engine, lambda: retentions(ledger), segments, archive=archiver
     )

@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 from sqlalchemy import Engine
 
-from pointsman.controller.candidate import Prepare
 from pointsman.controller.deeds import LogNotifier
 from pointsman.controller.system_routes import VerifyWebhook
 from pointsman.domain.errors import Kind, PointsmanError
@@ -159,32 +158,46 @@ class Sources:
         )
 
 
-def preparer(
-    sources: Sources, blobs: BlobStore, engine: Engine, clock: Clock, wanted: Settings
-) -> Prepare:
+class Preparer:
     """Prepares what was not prepared before; what was is found by everything it depends on."""
-    limits = preparation.Limits(
-        memory_bytes=wanted.prepare_memory,
-        timeout_s=wanted.prepare_timeout_s,
-        cpu_s=wanted.prepare_timeout_s,
-        model_bytes=wanted.prepare_model,
-    )
+
+    def __init__(
+        self, sources: Sources, blobs: BlobStore, engine: Engine, clock: Clock, wanted: Settings
+    ) -> None:
+        self._sources = sources
+        self._blobs = blobs
+        self._engine = engine
+        self._clock = clock
+        self._limits = preparation.Limits(
+            memory_bytes=wanted.prepare_memory,
+            timeout_s=wanted.prepare_timeout_s,
+            cpu_s=wanted.prepare_timeout_s,
+            model_bytes=wanted.prepare_model,
+        )
+
+    def known(
+        self, version: ModelVersion, classes: tuple[str, ...], features: tuple[Feature, ...]
+    ) -> str:
+        """The digest of the artifact that was prepared before; empty where none was."""
+        with reader(self._engine).connect() as connection:
+            found = revisions.prepared(connection, _key(version, classes, features))
+        return found if found and _complete(found, self._blobs) else ""
 
     def prepare(
-        version: ModelVersion, classes: tuple[str, ...], features: tuple[Feature, ...]
+        self, version: ModelVersion, classes: tuple[str, ...], features: tuple[Feature, ...]
     ) -> str:
-        key = _key(version, classes, features)
-        with reader(engine).connect() as connection:
-            known = revisions.prepared(connection, key)
-        if known and _complete(known, blobs):
+        """The digest of the artifact. Blocking, for minutes; raises PointsmanError."""
+        known = self.known(version, classes, features)
+        if known:
             return known
-        registry = sources.holder(version)
-        made = preparation.fetch_and_prepare(registry, version, classes, features, blobs, limits)
-        with engine.begin() as connection:
-            revisions.remember_prepared(connection, key, made.digest, version.uri, clock.now_ms())
+        registry = self._sources.holder(version)
+        made = preparation.fetch_and_prepare(
+            registry, version, classes, features, self._blobs, self._limits
+        )
+        key, now_ms = _key(version, classes, features), self._clock.now_ms()
+        with self._engine.begin() as connection:
+            revisions.remember_prepared(connection, key, made.digest, version.uri, now_ms)
         return made.digest
-
-    return prepare
 
 
 def _complete(known: str, blobs: BlobStore) -> bool:
