@@ -3,6 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection
@@ -30,6 +31,9 @@ from pointsman.spec.models import Project
 from pointsman.store import revisions, rollouts
 from pointsman.store.audit import Entry
 from pointsman.store.revisions import Revision
+
+_TRIES: Final = 5
+"""Of a change, each to what somebody else published while it was prepared."""
 
 
 class Intent(msgspec.Struct, frozen=True):
@@ -95,7 +99,9 @@ class Projects:
         self._blobs = blobs
         self._outlook = Outlook(ledger, asking)
         self.gate = Gate(ledger, self._outlook)
+        # Whoever publishes holds the first, for a moment; people's changes take turns by the other.
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._makers: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def current(self, name: str) -> Revision:
         """What `tenant/project` serves from. Raises PointsmanError(NOT_FOUND)."""
@@ -187,21 +193,17 @@ class Projects:
         """Makes the project what is declared; prepared and proved first, then published at once."""
         name = qualified(project.tenant, project.name)
         revision_id = canonical.revision(project)
-        with self._locks[name]:
-            last = self._last(name)
-            _check_parent(name, last, intent)
+
+        def made(last: Revision | None) -> Candidate | None:
             if last is not None and last.cause != "delete" and last.digest == revision_id:
-                sentence = f"{name}: nothing to change, revision {last.number} is the same"
-                return Outcome(
-                    name, last.number, revision_id, False, difference(None, None), sentence
-                )
+                return None
             base = self._base(last)
             resolution = self._workshop.resolve(project, base.pins, {})
-            candidate = self._owned(
+            return self._owned(
                 name, project, base, lambda own: self._workshop.build(project, resolution, own)
             )
-            forced = self._pass(last, candidate, intent)
-            return self._commit(last, candidate, "apply", intent, forced=forced)
+
+        return self._change(name, made, "apply", intent)
 
     def repin(
         self, name: str, moved: Mapping[str, ModelVersion], cause: str, intent: Intent
@@ -211,18 +213,51 @@ class Projects:
         The input schema stays too: clients were told of it. Raises PointsmanError: INVALID where a
         new version does not fit it; as `apply` where it is over the limits, or frozen.
         """
-        with self._locks[name]:
+
+        def made(_: Revision | None) -> Candidate:
             last = self.current(name)
-            _check_parent(name, last, intent)
             base = self._base(last)
             project = canonical.parse(last.spec)
             resolution = self._workshop.resolve(project, base.pins, moved)
             kept = msgspec.structs.replace(resolution, signature=None)
-            candidate = self._owned(
+            return self._owned(
                 name, project, base, lambda own: self._workshop.build(project, kept, own)
             )
-            forced = self._pass(last, candidate, intent)
-            return self._commit(last, candidate, cause, intent, forced=forced)
+
+        return self._change(name, made, cause, intent)
+
+    def _change(
+        self,
+        name: str,
+        make: Callable[[Revision | None], Candidate | None],
+        cause: str,
+        intent: Intent,
+    ) -> Outcome:
+        """Makes a change that may take minutes, without keeping anything immediate waiting.
+
+        Models are prepared and limits looked at while rollbacks, undos and weights go on; what came
+        in between is what the change is then made to, quickly, since everything is prepared.
+        make: the candidate for a revision; None where that is what is wanted already
+        """
+        with self._makers[name]:
+            for _ in range(_TRIES):
+                moment, last = self._moment(name), self._last(name)
+                _check_parent(name, last, intent)
+                candidate = make(last)
+                if candidate is None:
+                    assert last is not None
+                    sentence = f"{name}: nothing to change, revision {last.number} is the same"
+                    nothing = difference(None, None)
+                    return Outcome(name, last.number, last.digest, False, nothing, sentence)
+                forced = self._pass(last, candidate, intent)
+                with self._locks[name]:
+                    if self._moment(name) == moment:
+                        return self._commit(last, candidate, cause, intent, forced=forced)
+        raise PointsmanError(
+            Kind.CONFLICT,
+            f"{name} keeps being changed; nothing was changed by this",
+            hint="try again, or `pause` its rollout first",
+        )
 
     def undo(self, name: str, to: int | None, intent: Intent) -> Outcome:
         """An earlier revision again, under a new number: its spec, versions and allocation.
@@ -321,6 +356,13 @@ class Projects:
         if rollout is None or weight == 0 or grows(rollout, project, candidate.table):
             return candidate
         return build(claimed(NOTHING, project, base))
+
+    def _moment(self, name: str) -> tuple[int, int]:
+        """What a change is made to: the newest revision, and what a rollout last asked for."""
+        with self._ledger.reading() as connection:
+            row = revisions.project_row(connection, name)
+            found = rollouts.state(connection, name)
+        return 0 if row is None else row.number, 0 if found is None else found.publication
 
     def _rollout(self, name: str, project: Project) -> State | None:
         if project.spec.rollout is None:
