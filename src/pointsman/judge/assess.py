@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator
 from typing import assert_never
 
-from pointsman.judge import epochs
 from pointsman.judge.effect import Effect, MetricEvidence, Unknown, effect, log_e_beyond
 from pointsman.judge.multiplicity import e_benjamini_hochberg, weighted_alpha
 from pointsman.judge.sample_ratio import Stage, audit_propensities, coverage_log_e, first_alarm
@@ -165,12 +164,13 @@ def _goal_log_e(
 def _health(health: Health, criteria: Criteria) -> tuple[Reason, ...]:
     """What makes the evidence unsound, each kind once: where it shows first.
 
-    Each of the three tests has a third of the error, and each epoch its part of that.
+    Each of the three tests has a third of the error, and the k-th epoch 1 / (k (k + 1)) of that: a
+    share that is known beforehand, however many epochs will come, and adds up to 1.
     """
     found: dict[Code, Reason] = {}
     for number, epoch in enumerate(health.epochs, 1):
-        alpha = criteria.health_alpha / 3 * epochs.part(number)
-        for reason in _epoch_health(epoch, criteria, alpha):
+        part = criteria.health_alpha / 3 / (number * (number + 1))
+        for reason in _epoch_health(epoch, criteria, part):
             found.setdefault(reason.code, reason)
     return tuple(found.values())
 

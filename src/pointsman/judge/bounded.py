@@ -7,15 +7,13 @@ V = sum e^2 the gamma-exponential mixture below is a supermartingale wherever th
 most delta: an empirical-Bernstein bound with no tuning in time, from sums alone.
 
 What the caller must hold: decisions are independent draws, so first exposures of units, not every
-request of a sticky one, nor the same unit in another epoch (epochs.py); blocks are matured and
-folded once, in order.
+request of a sticky one; blocks are matured and folded once, in order.
 
 Source: Howard, Ramdas, McAuliffe, Sekhon (2021), Ann. Statist. 49, 1055-1080: Theorem 4 (empirical
 Bernstein), Corollary 2 (average treatment effect) and Proposition 9 (gamma-exponential mixture).
 """
 
 import math
-from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -129,7 +127,6 @@ def log_e_below(
     return float(using.log_m(margin * state.c - state.s, state.v))
 
 
-@lru_cache(1024)  # epochs that are over are asked about at every look
 def lower_bound(
     state: BoundedState, alpha: float, using: GammaExponential = DEFAULT_MIXTURE
 ) -> float:

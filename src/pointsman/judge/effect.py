@@ -4,7 +4,6 @@ Every kind answers the same question: how much larger is the challenger's metric
 most? Each bound holds at every look at once, but for alpha.
 """
 
-import functools
 import math
 from typing import Final, assert_never
 
@@ -12,7 +11,7 @@ import msgspec
 import numpy as np
 
 from pointsman.domain.evidence import LatencyHistogram, Paired
-from pointsman.judge import bounded, epochs, event, mean, paired, quantile, ratio
+from pointsman.judge import bounded, event, mean, paired, quantile, ratio
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.event import EventState
 from pointsman.judge.labels import ActionCoverage, Labels, selection
@@ -31,25 +30,23 @@ MIN_N: Final = 100
 class Events(msgspec.Struct, frozen=True, tag="events"):
     """First events of units; for relative margins. Exact at any count.
 
-    epochs: each by itself, in the order they began
     units: first exposures of challenger, champion, matured
     """
 
-    epochs: tuple[EventState, ...]
+    state: EventState
     units: tuple[int, int]
 
 
 class Means(msgspec.Struct, frozen=True, tag="means"):
     """A mean over decisions; for absolute and relative margins.
 
-    exact: the same decisions for values in [0, 1], only if they are first exposures of units,
-        epoch by epoch; it answers before the normal approximation may. It costs half of alpha from
-        the start. Empty where there is none.
+    exact: the same decisions for values in [0, 1], only if they are first exposures of units; it
+        answers before the normal approximation may. It costs half of alpha from the start.
     binary: values are 0 or 1, so the burn-in counts events
     """
 
     state: MeanState
-    exact: tuple[BoundedState, ...] = ()
+    exact: BoundedState | None = None
     binary: bool = False
 
 
@@ -152,11 +149,11 @@ def effect(
 def _of_events(evidence: Events, alpha: float) -> Effect | Unknown:
     if min(evidence.units) == 0:
         return Unknown("no units in one of the arms", evidence.units, empty=True)
-    risk = event.estimate(functools.reduce(event.merge, evidence.epochs, EventState()))
+    risk = event.estimate(evidence.state)
     return Effect(
         estimate=None if risk is None else risk - 1.0,
-        lower=epochs.lower_bound(evidence.epochs, event.lower_bound, alpha) - 1.0,
-        upper=epochs.upper_bound(evidence.epochs, event.upper_bound, alpha) - 1.0,
+        lower=event.lower_bound(evidence.state, alpha) - 1.0,
+        upper=event.upper_bound(evidence.state, alpha) - 1.0,
         challenger=None,
         champion=None,
         n=evidence.units,
@@ -168,17 +165,16 @@ def _of_means(evidence: Means, tuning: Tuning, alpha: float) -> Effect | Unknown
     found = _after_burn_in(evidence)
     exact = evidence.exact
     n = evidence.state.counts
-    if not exact:
+    if exact is None:
         if isinstance(found, Unknown):
             return found
         radius = mean.one_sided_radius(found, alpha, tuning)
         return _normal(found, radius, n, "asymptotic confidence sequence")
     # Which of the two answers depends on the data, so each has half of alpha from the start.
-    lower = epochs.lower_bound(exact, bounded.lower_bound, alpha / 2)
-    upper = epochs.upper_bound(exact, bounded.upper_bound, alpha / 2)
+    lower = bounded.lower_bound(exact, alpha / 2)
+    upper = bounded.upper_bound(exact, alpha / 2)
     if isinstance(found, Unknown):
-        weight = math.fsum(epoch.c for epoch in exact)
-        middle = math.fsum(epoch.s for epoch in exact) / weight if weight else None
+        middle = exact.s / exact.c if exact.c else None
         return Effect(middle, lower, upper, None, None, n, "empirical Bernstein, exact")
     normal = _normal(found, mean.one_sided_radius(found, alpha / 2, tuning), n, "")
     return msgspec.structs.replace(
@@ -353,12 +349,12 @@ def log_e_beyond(
             if not relative:
                 raise ValueError("events bound a relative risk; give Means for an absolute margin")
             test = event.log_e_above if above else event.log_e_below
-            return epochs.log_e(evidence.epochs, lambda state: test(state, factor))
+            return test(evidence.state, factor)
         case Means():
             found = _after_burn_in(evidence)
             if not isinstance(found, Unknown):
                 found = mean.contrast(evidence.state, factor) or found
-            exact = () if relative else evidence.exact
+            exact = None if relative else evidence.exact
             return _log_e_of_means(found, exact, margin, tuning, above=above)
         case Ratios():
             contrasted = ratio.contrast(evidence.blocks, evidence.statistic, factor)
@@ -399,19 +395,18 @@ def _log_e(found: Contrast, margin: float, tuning: Tuning, *, above: bool) -> fl
 
 def _log_e_of_means(
     found: Contrast | Unknown,
-    exact: tuple[BoundedState, ...],
+    exact: BoundedState | None,
     margin: float,
     tuning: Tuning,
     *,
     above: bool,
 ) -> float | Unknown:
     """The mean of both e-values, as each has half of alpha; one that may not act yet counts 0."""
-    if not exact:
+    if exact is None:
         if isinstance(found, Unknown):
             return found
         return _log_e(found, margin, tuning, above=above)
-    test = bounded.log_e_above if above else bounded.log_e_below
-    parts = [epochs.log_e(exact, lambda state: test(state, margin))]
+    parts = [(bounded.log_e_above if above else bounded.log_e_below)(exact, margin)]
     if not isinstance(found, Unknown):
         parts.append(_log_e(found, margin, tuning, above=above))
     return float(np.logaddexp.reduce(parts)) - math.log(2.0)

@@ -11,9 +11,10 @@ schedule of shares: traffic, base rate and shares may all drift.
 
 What the caller must hold: several events of one sticky unit are one draw of the dice, not many,
 so a unit counts once at a share, by its first exposure; blocks are matured; shares are the
-assignment chances of that block, not observed frequencies. Sticky units that come back in another
-epoch were drawn already, so blocks of several epochs are one state only where no unit is in two of
-them; else each epoch is tested by itself (epochs.py).
+assignment chances of that block, not observed frequencies. A unit that comes back in a later epoch
+counts there again, since its risk is compared among whom that epoch has. Where all units come back
+and have their events for good, epochs are not independent: a ramp of five steps then errs in 4 to
+8 % of runs at a nominal 5 %, ten epochs in 10 to 14 % (decision 0013).
 
 Only totals by share matter, so states add, and judging costs the same at any number of blocks.
 
@@ -24,7 +25,7 @@ mixtures.
 
 import math
 from collections.abc import Callable, Iterable
-from functools import cache, lru_cache
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -165,7 +166,6 @@ def log_e_equal(state: EventState, risk: float = 1.0, prior: EventPrior = DEFAUL
     return float(_log_mixture(x[None], y[None], _logits(shares))[0] - norm - null)
 
 
-@lru_cache(1024)  # epochs that are over are asked about at every look
 def lower_bound(state: EventState, alpha: float, prior: EventPrior = DEFAULT_PRIOR) -> float:
     """Smallest relative risk not rejected, 0 or more: above it with confidence 1 - alpha, at every
     look. It exceeds `risk` exactly when `log_e_above(state, risk)` reaches ln(1/alpha)."""

@@ -4,7 +4,7 @@ Judging then costs the same however many blocks or decisions there were. A block
 never folded again: later corrections change reports, never wealth (architecture.md section 8).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -36,7 +36,6 @@ from pointsman.judge.verdict import Evidence, Health
 Key = tuple[str, str]
 """Metric and slice, as in a cell's key."""
 
-_S = TypeVar("_S")
 _P = TypeVar("_P", Moments, CrossMoments, LatencyHistogram)
 
 
@@ -114,18 +113,17 @@ class Block(msgspec.Struct, frozen=True):
 class Progress(msgspec.Struct, frozen=True):
     """Everything folded so far, and through which (block, epoch).
 
-    events, exact: by epoch, in the order they began; an epoch has one share
-    event_units: first exposures of challenger, champion beside the event states
+    event_units: first exposures of challenger, champion beside each event state
     ratios: cells merged by share
     latencies: challenger's and champion's, by epoch, in order
     pairs: champion's and challenger's answers, and labels by the action that was served
     """
 
     through: tuple[int, int] | None = None
-    events: dict[Key, tuple[tuple[int, EventState], ...]] = {}
+    events: dict[Key, EventState] = {}
     event_units: dict[Key, tuple[int, int]] = {}
     means: dict[Key, MeanState] = {}
-    exact: dict[Key, tuple[tuple[int, BoundedState], ...]] = {}
+    exact: dict[Key, BoundedState] = {}
     covariates: dict[Key, CovariateState] = {}
     ratios: dict[Key, tuple[RatioBlock, ...]] = {}
     latencies: dict[Key, tuple[tuple[int, LatencyHistogram, LatencyHistogram], ...]] = {}
@@ -163,19 +161,18 @@ def evidence(progress: Progress, tests: Mapping[Key, Test], health: Health) -> E
     for key, test in tests.items():
         match test:
             case EventTest() if key in progress.events:
-                states = _states(progress.events[key])
-                found[key] = Events(states, progress.event_units[key])
+                found[key] = Events(progress.events[key], progress.event_units[key])
             case MeanTest() if key in progress.means:
-                known = progress.exact.get(key, ()) if test.first_exposures else ()
-                found[key] = Means(progress.means[key], _states(known), test.binary)
+                exact = progress.exact.get(key) if test.first_exposures else None
+                found[key] = Means(progress.means[key], exact, test.binary)
             case RatioTest() if key in progress.ratios:
                 found[key] = Ratios(progress.ratios[key], test.statistic)
             case QuantileTest() if key in progress.latencies:
-                latencies = tuple((one, two) for _, one, two in progress.latencies[key])
-                found[key] = Quantiles(latencies, test.p, test.t_opt)
+                epochs = tuple((one, two) for _, one, two in progress.latencies[key])
+                found[key] = Quantiles(epochs, test.p, test.t_opt)
             case PairTest() if key in progress.pairs:
-                pairs, coverage = progress.pairs[key]
-                found[key] = Pairs(pairs, test.worth, coverage, test.may_deny)
+                known, coverage = progress.pairs[key]
+                found[key] = Pairs(known, test.worth, coverage, test.may_deny)
             case _:
                 continue
     return Evidence(found, health)
@@ -187,16 +184,12 @@ def _fold_event(progress: Progress, key: Key, block: Block, test: EventTest) -> 
         return progress
     one, two = pair
     counts = EventBlock(round(sum(one.total)), round(sum(two.total)), block.share)
-    states = _with(
-        progress.events.get(key, ()),
-        block.epoch,
-        lambda state: event.fold(state or EventState(), counts),
-    )
+    state = event.fold(progress.events.get(key, EventState()), counts)
     units = progress.event_units.get(key, (0, 0))
     more = (units[0] + sum(one.n), units[1] + sum(two.n))
     return replace(
         progress,
-        events={**progress.events, key: states},
+        events={**progress.events, key: state},
         event_units={**progress.event_units, key: more},
     )
 
@@ -220,28 +213,8 @@ def _fold_mean(progress: Progress, key: Key, block: Block, test: MeanTest) -> Pr
     progress = replace(progress, means={**progress.means, key: means})
     if not test.first_exposures:
         return progress
-    exact = _with(
-        progress.exact.get(key, ()),
-        block.epoch,
-        lambda state: bounded.fold(state or BoundedState(), cells),
-    )
+    exact = bounded.fold(progress.exact.get(key, BoundedState()), cells)
     return replace(progress, exact={**progress.exact, key: exact})
-
-
-def _states(epochs: Iterable[tuple[int, _S]]) -> tuple[_S, ...]:
-    return tuple(state for _, state in epochs)
-
-
-def _with(
-    epochs: tuple[tuple[int, _S], ...], epoch: int, fold_into: Callable[[_S | None], _S]
-) -> tuple[tuple[int, _S], ...]:
-    """The states with more of one epoch; behind the others where it is met for the first time.
-
-    Its place is given by its traffic, whatever became of that: it decides what the test costs.
-    """
-    known = dict(epochs)
-    known[epoch] = fold_into(known.get(epoch))
-    return tuple(known.items())
 
 
 def _scaled(cell: Moments, by: float) -> Moments:
