@@ -2,6 +2,7 @@
 
 from random import Random
 
+import msgspec
 import pytest
 from tests.controller.test_criteria import criteria
 
@@ -104,6 +105,17 @@ def test_it_survives_being_stored():
     once = read(fresh(), cells)
 
     assert judging.decode(judging.encode(once)) == once
+
+
+def test_what_another_release_stored_is_begun_anew():
+    """Nothing crashes, and nothing is read as what it is not."""
+    state = {"by_share": [[0.5, 3, 4]]}
+    before = {"attempt": 1, "after_epoch": 1, "at_once": {"events": [[["denied", ""], state]]}}
+
+    assert judging.recalled(msgspec.msgpack.encode(before)) is None
+    assert judging.recalled(b"\x00") is None
+    assert judging.recalled(b"") is None
+    assert judging.recalled(judging.encode(fresh())) == fresh()
 
 
 def test_a_unit_whose_first_exposure_moves_counts_once():

@@ -198,7 +198,7 @@ def test_what_one_arm_loses_keeps_a_pass_back(world, make, lose, code):
     world.drain()
 
     item = Criterion("errors", Role.GUARDRAIL, Worse.HIGHER, 0.1, relative=True, needs_labels=True)
-    good = Events(EventState(((0.1, 10, 900),)), (400, 3_600))
+    good = Events((EventState(((0.1, 10, 900),)),), (400, 3_600))
     found = judge(Evidence({item.key: good}, read(world)), Criteria((item,), Tuning(10_000.0)))
 
     wrong = {Code.SAMPLE_RATIO, Code.LABEL_COVERAGE, Code.PROPENSITY}

@@ -40,9 +40,9 @@ RECALL = Criterion("recall", Role.SIGNAL, Worse.LOWER, 0.01, needs_labels=True)
 REWARD = Criterion("reward", Role.GOAL, Worse.LOWER, 0.0)
 TUNING = Tuning(n_star=40_000)
 
-GOOD_ERRORS = Events(fold_all([EventBlock(18_000, 20_000, 0.5)]), (500_000, 500_000))
-BAD_ERRORS = Events(fold_all([EventBlock(60, 20, 0.5)]), (5_000, 5_000))
-FEW_ERRORS = Events(fold_all([EventBlock(3, 4, 0.5)]), (800, 800))
+GOOD_ERRORS = Events((fold_all([EventBlock(18_000, 20_000, 0.5)]),), (500_000, 500_000))
+BAD_ERRORS = Events((fold_all([EventBlock(60, 20, 0.5)]),), (5_000, 5_000))
+FEW_ERRORS = Events((fold_all([EventBlock(3, 4, 0.5)]),), (800, 800))
 
 
 def binary(challenger, champion, n=40_000, share=0.5, seed=0):
@@ -56,7 +56,7 @@ def binary(challenger, champion, n=40_000, share=0.5, seed=0):
             share,
         )
         state, exact = mean.fold(state, block), bounded.fold(exact, block)
-    return Means(state, exact, binary=True)
+    return Means(state, (exact,), binary=True)
 
 
 def rewards(lift, seed=0, n=4_000):
@@ -124,8 +124,8 @@ def test_too_few_events_are_inconclusive_and_do_not_hold():
     "metrics",
     [
         {},
-        {ERRORS.key: Events(EventState(), (0, 900))},
-        {ERRORS.key: Events(EventState(), (0, 0))},
+        {ERRORS.key: Events((EventState(),), (0, 900))},
+        {ERRORS.key: Events((EventState(),), (0, 0))},
     ],
 )
 def test_an_arm_without_data_is_no_data(metrics):
@@ -137,11 +137,13 @@ def test_an_arm_without_data_is_no_data(metrics):
 
 
 def test_no_errors_at_all_never_show_a_relative_margin():
-    """Zero of a million against zero of a million: a ratio of nothing stays open."""
-    found = verdict({ERRORS.key: Events(EventState(), (10**6, 10**6))}, ERRORS)
+    """Zero of a million against zero of a million: a ratio of nothing stays open, and the reason
+    says what would not."""
+    found = verdict({ERRORS.key: Events((EventState(),), (10**6, 10**6))}, ERRORS)
 
     assert isinstance(found, Inconclusive)
     assert found.measures[0].upper is None
+    assert "an absolute one may" in found.reasons[0].text
 
 
 def test_no_criteria_are_no_promotion():
@@ -278,14 +280,14 @@ def test_the_exact_bound_answers_before_the_normal_one_may():
     late = replace(binary(0.5, 0.02, n=1_200, share=0.1), exact=None)
 
     assert isinstance(found, Fail)
-    assert found.measures[0].method == "empirical Bernstein, exact"
+    assert found.measures[0].method == "empirical Bernstein of each epoch, exact"
     assert codes(verdict({DENIED.key: late}, DENIED)) == [Code.BURN_IN]
 
 
 def test_guardrails_share_the_error_of_a_rollback():
     """What breaks a lone guardrail need not break it among twenty, unless it weighs more."""
     item = replace(ERRORS, margin=0.0)
-    metrics = {item.key: Events(fold_all([EventBlock(51, 24, 0.5)]), (5_000, 5_000))}
+    metrics = {item.key: Events((fold_all([EventBlock(51, 24, 0.5)]),), (5_000, 5_000))}
     others = [replace(item, slice=f"country={i}") for i in range(19)]
     metrics |= {o.key: FEW_ERRORS for o in others}
     heavy = replace(item, weight=1_000.0)
@@ -308,7 +310,7 @@ def test_mirrored_data_mirror_the_verdict(a, b, share, seed):
             state.n, state.p, state.c, (nn, pp, pn, nc, pc, cc),
             state.counts[::-1], state.totals[::-1], (p0, n0, n1, p1),
         ),
-        bounded.mirrored(one.exact),
+        (bounded.mirrored(one.exact[0]),),
         binary=True,
     )  # fmt: skip
     higher = Criterion("denied", Role.GUARDRAIL, Worse.HIGHER, 0.01)

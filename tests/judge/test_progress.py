@@ -9,6 +9,7 @@ from pointsman.domain.evidence import Confusion, Moments
 from pointsman.judge import ratio
 from pointsman.judge.assess import judge
 from pointsman.judge.effect import Means, Ratios
+from pointsman.judge.event import EventState
 from pointsman.judge.mean import Tuning
 from pointsman.judge.progress import (
     Block,
@@ -122,7 +123,7 @@ def test_an_arm_without_a_cell_in_a_block_counts_as_empty():
     alone = Block(0, 1, 0.01, {}, {ERROR: Moments([100] + [0] * 63, [3.0] + [0.0] * 63)})
     progress = fold(Progress(), alone, TESTS)
 
-    assert progress.events[ERROR].champion == 3
+    assert progress.events[ERROR] == ((1, EventState(((0.01, 0, 3),))),)
     assert progress.event_units[ERROR] == (0, 100)
 
 

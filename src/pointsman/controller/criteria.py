@@ -2,8 +2,8 @@
 
 | metric | test | cells |
 |---|---|---|
-| decision, operational; only relative bounds | events, exact | first exposures of units |
-| decision, operational; any other bound | mean of 0/1, exact and asymptotic | the same |
+| decision, operational; only relative bounds | events, both ways | first exposures of units |
+| decision, operational; any other bound | mean of 0/1, both ways: exact and asymptotic | the same |
 | classifier | mean or ratio, see judge/measured.py | every labelled decision |
 """
 
@@ -67,7 +67,8 @@ def tested(spec: ProjectSpec, rollout: Rollout, slices: Sequence[str]) -> Tested
             items.append(_criterion(role, bound, metric, name, weight))
     alpha = 1.0 - rollout.confidence
     weights = [step.set_weight for step in rollout.steps if step.set_weight is not None]
-    share = max((float(weight) for weight in weights if 0 < weight < 100), default=1.0)
+    drawn = [float(weight) for weight in weights if 0 < weight < 100]
+    share = max(drawn, default=1.0)
     expected = rollout.expected_decisions or EXPECTED
     tuning = Tuning.expecting(expected, min(share / 100, 0.5), alpha)
     names = {bound.metric for _, bound in bounds}
@@ -76,7 +77,11 @@ def tested(spec: ProjectSpec, rollout: Rollout, slices: Sequence[str]) -> Tested
         cells={name: _cell(spec, spec.metrics[name]) for name in names},
         labelled=frozenset(n for n in names if isinstance(spec.metrics[n], ClassifierMetric)),
         criteria=Criteria(
-            tuple(items), tuning, alpha, whole={role: _whole(bounds, role) for role in Role}
+            tuple(items),
+            tuning,
+            alpha,
+            whole={role: _whole(bounds, role) for role in Role},
+            epochs=max(len(drawn), 1),
         ),
     )
 

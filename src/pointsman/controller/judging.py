@@ -1,8 +1,8 @@
 """Evidence of a rollout as far as it was read: every decision exactly once, whenever it comes in.
 
 Decisions are known at once, so their events are read in increments: what the cells hold now less
-what was read of them before, every tick. An epoch has one share, and these tests count events by
-share, so it makes no difference where an increment ends. Labels are read once, block by block,
+what was read of them before, every tick. An epoch has one share and exact tests of its own, so it
+makes no difference where an increment ends. Labels are read once, block by block,
 when their horizon is past; what changes later is in reports and in no test.
 
 Cells of the last `LATE_MS` stay open, so that records that come in late are read too. What is no
@@ -90,6 +90,15 @@ def encode(judging: Judging) -> bytes:
 def decode(stored: bytes) -> Judging:
     """Raises msgspec.ValidationError on anything else."""
     return _decoder.decode(stored)
+
+
+def recalled(stored: bytes) -> Judging | None:
+    """What was stored; None where nothing was, or by a release that kept it otherwise: judging
+    then begins again with what the cells still say of the present weight."""
+    try:
+        return decode(stored) if stored else None
+    except msgspec.ValidationError:
+        return None
 
 
 def increment_metrics(wanted: Tested) -> tuple[str, ...]:
@@ -222,8 +231,9 @@ def read_matured(
 
 def evidence_of(judging: Judging, wanted: Tested, health: Health) -> Evidence:
     """What `judge` reads. health: of the same epochs"""
-    now = progress.evidence(judging.at_once, _tests(wanted, labelled=False), health)
-    then = progress.evidence(judging.matured, _tests(wanted, labelled=True), health)
+    drawn = [stretch.epoch for stretch in judging.stretches if 0.0 < stretch.share < 1.0]
+    now = progress.evidence(judging.at_once, _tests(wanted, labelled=False), health, drawn)
+    then = progress.evidence(judging.matured, _tests(wanted, labelled=True), health, drawn)
     return Evidence({**now.metrics, **then.metrics}, health)
 
 

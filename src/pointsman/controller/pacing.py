@@ -17,6 +17,7 @@ from pointsman.domain.evidence import DENIED
 from pointsman.judge import power
 from pointsman.judge.power import EventPlan, MeanPlan
 from pointsman.judge.sample_ratio import Draws, RatioState, Stage, stage_ratio, units_until_alarm
+from pointsman.judge.spending import safety
 from pointsman.judge.verdict import HEALTH_ALPHA
 from pointsman.spec.events import event_of
 from pointsman.spec.later import Bound
@@ -115,14 +116,16 @@ def _wait(project: Project, bound: Bound, rate: float, daily: tuple[float, float
     share = daily[0] / sum(daily)
     # As judging does: half of alpha is for all decisions, where slices have the other half.
     alpha = (1.0 - rollout.confidence) * (0.5 if bound.slices else 1.0)
+    # And the sequence over all epochs, which is what usually decides, has its part of that.
+    criteria = tested(project.spec, rollout, ()).criteria
+    alpha *= safety(criteria.epochs).asymptotic
     if bound.relative:
         plan = EventPlan(rate, 1.0, 1.0 + bound.relative, share, alpha)
         chance = partial(power.event_power, plan)
     elif bound.absolute:
-        tuning = tested(project.spec, rollout, ()).criteria.tuning
         deviation = math.sqrt(rate * (1.0 - rate))
         chance = partial(
-            power.mean_power, MeanPlan(bound.absolute, deviation, share, tuning, alpha)
+            power.mean_power, MeanPlan(bound.absolute, deviation, share, criteria.tuning, alpha)
         )
     else:
         return None

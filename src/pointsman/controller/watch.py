@@ -192,7 +192,7 @@ class Reader:
         last: an earlier answer, whose verdict still stands where nothing has come in
         """
         number, stored = rollouts.judging(self._connection, self._at.revision.project)
-        before = judging.decode(stored) if stored else None
+        before = judging.recalled(stored)
         known = before
         if known is None or (known.attempt, known.after_epoch) != _attempt(rollout):
             start = block_of(rollout.published_ms) - BLOCK_MS

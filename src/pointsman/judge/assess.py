@@ -8,9 +8,11 @@ import math
 from collections.abc import Iterator
 from typing import assert_never
 
-from pointsman.judge.effect import Effect, MetricEvidence, Unknown, effect, log_e_beyond
+from pointsman.judge.e_value import log_e_beyond
+from pointsman.judge.effect import Effect, MetricEvidence, Unknown, effect
 from pointsman.judge.multiplicity import e_benjamini_hochberg, weighted_alpha
 from pointsman.judge.sample_ratio import Stage, audit_propensities, coverage_log_e, first_alarm
+from pointsman.judge.spending import HARM, safety
 from pointsman.judge.verdict import (
     Code,
     Criteria,
@@ -86,8 +88,11 @@ def _assessed(
         return NoData((_reason(Code.NO_DATA, criterion, "no data"),), (measure,))
     # A metric that is worse either way is tested both ways, each with half.
     side_alpha = harm_alpha / 2 if criterion.worse is Worse.EITHER else harm_alpha
-    found = effect(evidence, criteria.tuning, criteria.alpha, relative=criterion.relative)
-    harm = effect(evidence, criteria.tuning, side_alpha, relative=criterion.relative)
+    safe = safety(criteria.epochs)
+    found, harm = (
+        effect(evidence, criteria.tuning, alpha, relative=criterion.relative, spending=spending)
+        for alpha, spending in ((criteria.alpha, safe), (side_alpha, HARM))
+    )
     if isinstance(found, Unknown) or isinstance(harm, Unknown):
         why = found if isinstance(found, Unknown) else harm
         assert isinstance(why, Unknown)
@@ -114,6 +119,8 @@ def _margin(criterion: Criterion, found: Effect, harm: Effect, measure: Measure)
         text = f"{_change(criterion, found)}, shown to be within {_number(criterion, margin)}"
         return Pass((_reason(Code.WITHIN_MARGIN, criterion, text),), (measure,))
     text = f"{_change(criterion, found)}, between {_range(criterion, found)} so far"
+    if found.estimate is None:
+        text += "; without events in both arms a relative bound is never shown, an absolute one may"
     return Inconclusive((_reason(Code.NOT_YET, criterion, text),), (measure,))
 
 
@@ -157,7 +164,12 @@ def _goal_log_e(
     higher = criterion.worse is Worse.LOWER
     threshold = criterion.margin if higher else -criterion.margin
     return log_e_beyond(
-        evidence, criteria.tuning, threshold, relative=criterion.relative, above=higher
+        evidence,
+        criteria.tuning,
+        threshold,
+        relative=criterion.relative,
+        above=higher,
+        spending=safety(criteria.epochs),
     )
 
 

@@ -7,7 +7,8 @@ V = sum e^2 the gamma-exponential mixture below is a supermartingale wherever th
 most delta: an empirical-Bernstein bound with no tuning in time, from sums alone.
 
 What the caller must hold: decisions are independent draws, so first exposures of units, not every
-request of a sticky one; blocks are matured and folded once, in order.
+request of a sticky one, and a state for each epoch that they come back in (apart.py); blocks are
+matured and folded once, in order.
 
 Source: Howard, Ramdas, McAuliffe, Sekhon (2021), Ann. Statist. 49, 1055-1080: Theorem 4 (empirical
 Bernstein), Corollary 2 (average treatment effect) and Proposition 9 (gamma-exponential mixture).

@@ -1,17 +1,17 @@
 """One metric's evidence as an effect with bounds, whatever kind of evidence it is.
 
 Every kind answers the same question: how much larger is the challenger's metric, at least and at
-most? Each bound holds at every look at once, but for alpha.
+most? Each bound holds at every look at once, but for alpha, though the same units come back in
+every epoch (spending.py). e_value.py tells the same as e-values.
 """
 
 import math
 from typing import Final, assert_never
 
 import msgspec
-import numpy as np
 
 from pointsman.domain.evidence import LatencyHistogram, Paired
-from pointsman.judge import bounded, event, mean, paired, quantile, ratio
+from pointsman.judge import apart, event, mean, paired, quantile, ratio
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.event import EventState
 from pointsman.judge.labels import ActionCoverage, Labels, selection
@@ -19,6 +19,7 @@ from pointsman.judge.mean import Contrast, MeanState, Tuning
 from pointsman.judge.paired import Worth
 from pointsman.judge.quantile import BetaBinomial
 from pointsman.judge.ratio import Jackknife, RatioBlock, Statistic
+from pointsman.judge.spending import Spending, safety
 
 MIN_EVENTS: Final = 50
 """Events and non-events in each arm before a normal approximation of a 0/1 metric may act."""
@@ -27,26 +28,42 @@ MIN_N: Final = 100
 """Decisions in each arm before a normal approximation of any other metric may act."""
 
 
+SAFETY: Final = safety(1)
+"""Where nothing is said of the epochs there will be."""
+
+
 class Events(msgspec.Struct, frozen=True, tag="events"):
     """First events of units; for relative margins. Exact at any count.
 
-    units: first exposures of challenger, champion, matured
+    epochs: in order, every one of the attempt; units: first exposures of challenger, champion
+    means: the same units as 0 and 1, over all epochs; None leaves all of the error to the exact
+        tests of each epoch
     """
 
-    state: EventState
+    epochs: tuple[EventState, ...]
     units: tuple[int, int]
+    means: MeanState | None = None
+
+    @property
+    def whole(self) -> EventState:
+        """All epochs added up: for estimates, never for a test."""
+        state = EventState()
+        for one in self.epochs:
+            state = event.merge(state, one)
+        return state
 
 
 class Means(msgspec.Struct, frozen=True, tag="means"):
     """A mean over decisions; for absolute and relative margins.
 
-    exact: the same decisions for values in [0, 1], only if they are first exposures of units; it
-        answers before the normal approximation may. It costs half of alpha from the start.
+    exact: the same decisions by epoch, in order, for values in [0, 1], only if they are first
+        exposures of units; it answers before the normal approximation may, and has its part of
+        alpha from the start.
     binary: values are 0 or 1, so the burn-in counts events
     """
 
     state: MeanState
-    exact: BoundedState | None = None
+    exact: tuple[BoundedState, ...] | None = None
     binary: bool = False
 
 
@@ -118,24 +135,30 @@ class Unknown(msgspec.Struct, frozen=True):
 
 
 def effect(
-    evidence: MetricEvidence, tuning: Tuning, alpha: float, *, relative: bool
+    evidence: MetricEvidence,
+    tuning: Tuning,
+    alpha: float,
+    *,
+    relative: bool,
+    spending: Spending = SAFETY,
 ) -> Effect | Unknown:
     """The effect with one-sided bounds, each at alpha.
 
+    spending: how alpha is divided where a bound is the tightest of several
     Errors: ValueError for an absolute effect of Events, which know no rates.
     """
     match evidence:
         case Events():
             if not relative:
                 raise ValueError("events bound a relative risk; give Means for an absolute margin")
-            return _of_events(evidence, alpha)
+            return _of_events(evidence, tuning, alpha, spending)
         case Means():
             n = evidence.state.counts
             if min(n) == 0:
                 return Unknown("no decisions in one of the arms", n, empty=True)
             if relative:
                 return _relative_of_means(evidence, tuning, alpha)
-            return _of_means(evidence, tuning, alpha)
+            return _of_means(evidence, tuning, alpha, spending)
         case Ratios():
             return _of_ratios(evidence, tuning, alpha, relative=relative)
         case Quantiles():
@@ -146,23 +169,41 @@ def effect(
             assert_never(evidence)
 
 
-def _of_events(evidence: Events, alpha: float) -> Effect | Unknown:
+def _of_events(
+    evidence: Events, tuning: Tuning, alpha: float, spending: Spending
+) -> Effect | Unknown:
     if min(evidence.units) == 0:
         return Unknown("no units in one of the arms", evidence.units, empty=True)
-    risk = event.estimate(evidence.state)
-    return Effect(
+    risk = event.estimate(evidence.whole)
+    exact = alpha if evidence.means is None else alpha * spending.exact
+    lower, upper = apart.risk_bounds(evidence.epochs, exact, spending)
+    found = Effect(
         estimate=None if risk is None else risk - 1.0,
-        lower=event.lower_bound(evidence.state, alpha) - 1.0,
-        upper=event.upper_bound(evidence.state, alpha) - 1.0,
+        lower=lower - 1.0,
+        upper=upper - 1.0,
         challenger=None,
         champion=None,
         n=evidence.units,
-        method="event e-process, exact",
+        method="event e-process of each epoch, exact",
+    )
+    if evidence.means is None:
+        return found
+    means = Means(evidence.means, binary=True)
+    normal = _relative_of_means(means, tuning, alpha * spending.asymptotic)
+    if isinstance(normal, Unknown):
+        return found
+    return msgspec.structs.replace(
+        found,
+        lower=max(lower - 1.0, normal.lower),
+        upper=min(upper - 1.0, normal.upper),
+        method="event e-process of each epoch and asymptotic confidence sequence (Fieller)",
     )
 
 
-def _of_means(evidence: Means, tuning: Tuning, alpha: float) -> Effect | Unknown:
-    found = _after_burn_in(evidence)
+def _of_means(
+    evidence: Means, tuning: Tuning, alpha: float, spending: Spending
+) -> Effect | Unknown:
+    found = after_burn_in(evidence)
     exact = evidence.exact
     n = evidence.state.counts
     if exact is None:
@@ -170,23 +211,26 @@ def _of_means(evidence: Means, tuning: Tuning, alpha: float) -> Effect | Unknown
             return found
         radius = mean.one_sided_radius(found, alpha, tuning)
         return _normal(found, radius, n, "asymptotic confidence sequence")
-    # Which of the two answers depends on the data, so each has half of alpha from the start.
-    lower = bounded.lower_bound(exact, alpha / 2)
-    upper = bounded.upper_bound(exact, alpha / 2)
+    # Which of the two answers depends on the data, so each has its part of alpha from the start.
+    lower, upper = apart.difference_bounds(exact, alpha * spending.exact, spending)
     if isinstance(found, Unknown):
-        middle = exact.s / exact.c if exact.c else None
-        return Effect(middle, lower, upper, None, None, n, "empirical Bernstein, exact")
-    normal = _normal(found, mean.one_sided_radius(found, alpha / 2, tuning), n, "")
+        c = math.fsum(one.c for one in exact)
+        middle = math.fsum(one.s for one in exact) / c if c else None
+        return Effect(
+            middle, lower, upper, None, None, n, "empirical Bernstein of each epoch, exact"
+        )
+    radius = mean.one_sided_radius(found, alpha * spending.asymptotic, tuning)
+    normal = _normal(found, radius, n, "")
     return msgspec.structs.replace(
         normal,
         lower=max(lower, normal.lower),
         upper=min(upper, normal.upper),
-        method="empirical Bernstein and asymptotic confidence sequence",
+        method="empirical Bernstein of each epoch and asymptotic confidence sequence",
     )
 
 
 def _relative_of_means(evidence: Means, tuning: Tuning, alpha: float) -> Effect | Unknown:
-    found = _after_burn_in(evidence)
+    found = after_burn_in(evidence)
     if isinstance(found, Unknown):
         return found
     if found.champion <= 0.0:
@@ -258,9 +302,9 @@ def _of_quantiles(evidence: Quantiles, alpha: float, *, relative: bool) -> Effec
 
 
 def _of_pairs(evidence: Pairs, alpha: float, *, relative: bool) -> Effect | Unknown:
-    unusable = _unusable(evidence)
-    if unusable is not None:
-        return unusable
+    why = unusable(evidence)
+    if why is not None:
+        return why
     gained = paired.gains(evidence.pairs, evidence.worth)
     average, level = gained.mean, gained.level
     assert average is not None
@@ -282,7 +326,7 @@ def _of_pairs(evidence: Pairs, alpha: float, *, relative: bool) -> Effect | Unkn
         return Unknown("the champion's value is not above 0", n, empty=False)
 
     def shown(factor: float, *, above: bool) -> bool:
-        return _log_e_of_pairs(evidence, factor, 0.0, above=above) >= -math.log(alpha)
+        return log_e_of_pairs(evidence, factor, 0.0, above=above) >= -math.log(alpha)
 
     middle = (level + average) / level
     low, high = mean.factors_between(
@@ -291,7 +335,7 @@ def _of_pairs(evidence: Pairs, alpha: float, *, relative: bool) -> Effect | Unkn
     return msgspec.structs.replace(found, estimate=middle - 1, lower=low - 1, upper=high - 1)
 
 
-def _unusable(evidence: Pairs) -> Unknown | None:
+def unusable(evidence: Pairs) -> Unknown | None:
     """Why the pairs bear no claim; None where they do."""
     n = paired.gains(evidence.pairs, evidence.worth).n
     answered = sum(evidence.pairs.flips.values())
@@ -305,12 +349,12 @@ def _unusable(evidence: Pairs) -> Unknown | None:
     return None
 
 
-def _log_e_of_pairs(evidence: Pairs, factor: float, margin: float, *, above: bool) -> float:
+def log_e_of_pairs(evidence: Pairs, factor: float, margin: float, *, above: bool) -> float:
     gained = paired.gains(evidence.pairs, evidence.worth, factor)
     return (paired.log_e_above if above else paired.log_e_below)(gained, margin)
 
 
-def _after_burn_in(evidence: Means) -> Contrast | Unknown:
+def after_burn_in(evidence: Means) -> Contrast | Unknown:
     state = evidence.state
     if evidence.binary:
         pairs = zip(state.counts, state.totals, strict=True)
@@ -332,81 +376,3 @@ def _normal(found: Contrast, radius: float, n: tuple[int, int], method: str) -> 
     if not math.isfinite(radius):
         low, high = -math.inf, math.inf
     return Effect(found.difference, low, high, found.challenger, found.champion, n, method)
-
-
-def log_e_beyond(
-    evidence: MetricEvidence, tuning: Tuning, threshold: float, *, relative: bool, above: bool
-) -> float | Unknown:
-    """ln of the e-value against "the effect is at most `threshold`" (`above`), or "at least".
-
-    Errors: as `effect`; ValueError for a relative threshold of -1 or less.
-    """
-    if relative and threshold <= -1.0:
-        raise ValueError(f"a relative effect of {threshold!r} leaves nothing to compare")
-    factor, margin = (1.0 + threshold, 0.0) if relative else (1.0, threshold)
-    match evidence:
-        case Events():
-            if not relative:
-                raise ValueError("events bound a relative risk; give Means for an absolute margin")
-            test = event.log_e_above if above else event.log_e_below
-            return test(evidence.state, factor)
-        case Means():
-            found = _after_burn_in(evidence)
-            if not isinstance(found, Unknown):
-                found = mean.contrast(evidence.state, factor) or found
-            exact = None if relative else evidence.exact
-            return _log_e_of_means(found, exact, margin, tuning, above=above)
-        case Ratios():
-            contrasted = ratio.contrast(evidence.blocks, evidence.statistic, factor)
-            if contrasted is None:
-                return Unknown("too few labels of each kind", (0, 0), empty=False)
-            return _log_e(contrasted, margin, tuning, above=above)
-        case Quantiles():
-            return _log_e_by_bounds(evidence, tuning, threshold, relative=relative, above=above)
-        case Pairs():
-            return _unusable(evidence) or _log_e_of_pairs(evidence, factor, margin, above=above)
-        case _:
-            assert_never(evidence)
-
-
-def _log_e_by_bounds(
-    evidence: Quantiles, tuning: Tuning, threshold: float, *, relative: bool, above: bool
-) -> float | Unknown:
-    """ln of 1 / (2 sqrt(p)), an e-value for whatever p-value; here the least alpha whose bound is
-    beyond the threshold, to a factor of 2.
-
-    Source: Vovk & Wang (2021), Ann. Statist. 49, section 2: calibrators from p to e.
-    """
-    p = 1.0
-    while p > 1e-12:
-        found = effect(evidence, tuning, p / 2.0, relative=relative)
-        if isinstance(found, Unknown):
-            return found
-        if not (found.lower > threshold if above else found.upper < threshold):
-            break
-        p /= 2.0
-    return -math.log(2.0) - 0.5 * math.log(p)
-
-
-def _log_e(found: Contrast, margin: float, tuning: Tuning, *, above: bool) -> float:
-    test = mean.log_e_above if above else mean.log_e_below
-    return test(found, margin, tuning)
-
-
-def _log_e_of_means(
-    found: Contrast | Unknown,
-    exact: BoundedState | None,
-    margin: float,
-    tuning: Tuning,
-    *,
-    above: bool,
-) -> float | Unknown:
-    """The mean of both e-values, as each has half of alpha; one that may not act yet counts 0."""
-    if exact is None:
-        if isinstance(found, Unknown):
-            return found
-        return _log_e(found, margin, tuning, above=above)
-    parts = [(bounded.log_e_above if above else bounded.log_e_below)(exact, margin)]
-    if not isinstance(found, Unknown):
-        parts.append(_log_e(found, margin, tuning, above=above))
-    return float(np.logaddexp.reduce(parts)) - math.log(2.0)

@@ -10,11 +10,10 @@ so the events alone, without any denominator, bet on r. Valid at every count, ev
 schedule of shares: traffic, base rate and shares may all drift.
 
 What the caller must hold: several events of one sticky unit are one draw of the dice, not many,
-so a unit counts once at a share, by its first exposure; blocks are matured; shares are the
-assignment chances of that block, not observed frequencies. A unit that comes back in a later epoch
-counts there again, since its risk is compared among whom that epoch has. Where all units come back
-and have their events for good, epochs are not independent: a ramp of five steps then errs in 4 to
-8 % of runs at a nominal 5 %, ten epochs in 10 to 14 % (decision 0013).
+so a unit counts once, by its first exposure; blocks are matured; shares are the assignment chances
+of that block, not observed frequencies. A unit that comes back in a later epoch counts there again,
+since its risk is compared among whom that epoch has, and is no fresh draw there: states of epochs
+that share units are tested apart (apart.py), never added up.
 
 Only totals by share matter, so states add, and judging costs the same at any number of blocks.
 

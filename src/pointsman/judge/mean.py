@@ -12,8 +12,9 @@ nothing is ever pooled across a weight change. The baselines m come from earlier
 each half of the unit buckets, from the other half of its own block; they only reduce variance.
 
 Variance is taken twice, between decisions and between the 64 unit-hash buckets, and the wider
-counts: buckets see that the requests of a sticky unit resemble each other, decisions are
-exact where they do not.
+counts: buckets see that the requests of a sticky unit resemble each other, within an epoch and
+from one to the next, decisions are exact where they do not. Sums of epochs with the same units
+are correlated more than those of fresh draws, which makes a crossing at some look rarer (Slepian).
 
 Sources: Waudby-Smith et al. (2024), Ann. Statist. 52, 2613-2640, section 3 (AIPW sequences);
 Robins, Rotnitzky, Zhao (1994) for the scores; Li, Morgan, Zaslavsky (2018), JASA, for overlap

@@ -4,7 +4,7 @@ Judging then costs the same however many blocks or decisions there were. A block
 never folded again: later corrections change reports, never wealth (architecture.md section 8).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -37,10 +37,11 @@ Key = tuple[str, str]
 """Metric and slice, as in a cell's key."""
 
 _P = TypeVar("_P", Moments, CrossMoments, LatencyHistogram)
+_State = TypeVar("_State", EventState, BoundedState)
 
 
 class EventTest(msgspec.Struct, frozen=True):
-    """Moments of 0/1, one decision a unit over the whole test, for event.py.
+    """Moments of 0/1, one decision a unit and epoch, for event.py and, over all epochs, mean.py.
 
     cell: metric of the cells it reads (`first/error`); empty where the key's metric names them.
         So for every test: many metrics are read from the same cells.
@@ -113,17 +114,18 @@ class Block(msgspec.Struct, frozen=True):
 class Progress(msgspec.Struct, frozen=True):
     """Everything folded so far, and through which (block, epoch).
 
-    event_units: first exposures of challenger, champion beside each event state
+    events, exact: by epoch, in order, for exact tests, that never add epochs up
+    event_units: first exposures of challenger, champion beside each event test
     ratios: cells merged by share
     latencies: challenger's and champion's, by epoch, in order
     pairs: champion's and challenger's answers, and labels by the action that was served
     """
 
     through: tuple[int, int] | None = None
-    events: dict[Key, EventState] = {}
+    events: dict[Key, tuple[tuple[int, EventState], ...]] = {}
     event_units: dict[Key, tuple[int, int]] = {}
     means: dict[Key, MeanState] = {}
-    exact: dict[Key, BoundedState] = {}
+    exact: dict[Key, tuple[tuple[int, BoundedState], ...]] = {}
     covariates: dict[Key, CovariateState] = {}
     ratios: dict[Key, tuple[RatioBlock, ...]] = {}
     latencies: dict[Key, tuple[tuple[int, LatencyHistogram, LatencyHistogram], ...]] = {}
@@ -155,21 +157,30 @@ def fold(progress: Progress, block: Block, tests: Mapping[Key, Test]) -> Progres
     return replace(progress, through=at)
 
 
-def evidence(progress: Progress, tests: Mapping[Key, Test], health: Health) -> Evidence:
-    """What `judge` reads. A test that met no cell at all has no entry: no data."""
+def evidence(
+    progress: Progress, tests: Mapping[Key, Test], health: Health, epochs: Sequence[int] = ()
+) -> Evidence:
+    """What `judge` reads. A test that met no cell at all has no entry: no data.
+
+    epochs: all that decide by draw, in order, whether or not a test met any cell of theirs: their
+        place is their part of the error. Where none are given, those that each test met.
+    """
     found: dict[Key, MetricEvidence] = {}
     for key, test in tests.items():
         match test:
             case EventTest() if key in progress.events:
-                found[key] = Events(progress.events[key], progress.event_units[key])
+                states = _in_order(progress.events[key], epochs, EventState())
+                found[key] = Events(states, progress.event_units[key], progress.means[key])
             case MeanTest() if key in progress.means:
-                exact = progress.exact.get(key) if test.first_exposures else None
-                found[key] = Means(progress.means[key], exact, test.binary)
+                parts = None
+                if test.first_exposures:
+                    parts = _in_order(progress.exact[key], epochs, BoundedState())
+                found[key] = Means(progress.means[key], parts, test.binary)
             case RatioTest() if key in progress.ratios:
                 found[key] = Ratios(progress.ratios[key], test.statistic)
             case QuantileTest() if key in progress.latencies:
-                epochs = tuple((one, two) for _, one, two in progress.latencies[key])
-                found[key] = Quantiles(epochs, test.p, test.t_opt)
+                arms = tuple((one, two) for _, one, two in progress.latencies[key])
+                found[key] = Quantiles(arms, test.p, test.t_opt)
             case PairTest() if key in progress.pairs:
                 known, coverage = progress.pairs[key]
                 found[key] = Pairs(known, test.worth, coverage, test.may_deny)
@@ -184,12 +195,15 @@ def _fold_event(progress: Progress, key: Key, block: Block, test: EventTest) -> 
         return progress
     one, two = pair
     counts = EventBlock(round(sum(one.total)), round(sum(two.total)), block.share)
-    state = event.fold(progress.events.get(key, EventState()), counts)
+    states = progress.events.get(key, ())
+    state = event.fold(dict(states).get(block.epoch, EventState()), counts)
+    means = mean.fold(progress.means.get(key, MeanState()), MeanBlock(one, two, block.share))
     units = progress.event_units.get(key, (0, 0))
     more = (units[0] + sum(one.n), units[1] + sum(two.n))
     return replace(
         progress,
-        events={**progress.events, key: state},
+        events={**progress.events, key: _with(states, block.epoch, state)},
+        means={**progress.means, key: means},
         event_units={**progress.event_units, key: more},
     )
 
@@ -213,8 +227,24 @@ def _fold_mean(progress: Progress, key: Key, block: Block, test: MeanTest) -> Pr
     progress = replace(progress, means={**progress.means, key: means})
     if not test.first_exposures:
         return progress
-    exact = bounded.fold(progress.exact.get(key, BoundedState()), cells)
-    return replace(progress, exact={**progress.exact, key: exact})
+    states = progress.exact.get(key, ())
+    # Not even the baseline crosses epochs: the same units made it that are drawn upon again.
+    exact = bounded.fold(dict(states).get(block.epoch, BoundedState()), cells)
+    return replace(progress, exact={**progress.exact, key: _with(states, block.epoch, exact)})
+
+
+def _with(
+    states: tuple[tuple[int, _State], ...], epoch: int, state: _State
+) -> tuple[tuple[int, _State], ...]:
+    """With one epoch's state put in its place."""
+    return tuple(sorted({**dict(states), epoch: state}.items(), key=lambda one: one[0]))
+
+
+def _in_order(
+    states: tuple[tuple[int, _State], ...], epochs: Sequence[int], none: _State
+) -> tuple[_State, ...]:
+    known = dict(states)
+    return tuple(known.get(epoch, none) for epoch in epochs or sorted(known))
 
 
 def _scaled(cell: Moments, by: float) -> Moments:

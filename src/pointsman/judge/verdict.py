@@ -75,6 +75,7 @@ class Criteria(msgspec.Struct, frozen=True):
     alpha: 1 - confidence
     tuning: where the sequences are tightest
     health_alpha: error of the sample-ratio, coverage and propensity tests, together
+    epochs: weights below all of it that are planned: where safety is expected to be shown
     whole: of a role, what the weights of its criteria add up to once all of them are known; the
         rest is kept for those to come, so that they take nothing from those that are there
     """
@@ -85,6 +86,7 @@ class Criteria(msgspec.Struct, frozen=True):
     health_alpha: float = HEALTH_ALPHA
     goals_needed: GoalsNeeded = GoalsNeeded.ALL
     whole: Mapping[Role, float] = {}
+    epochs: int = 1
 
 
 class EpochHealth(msgspec.Struct, frozen=True):
