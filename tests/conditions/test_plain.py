@@ -65,7 +65,7 @@ CONTEXTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(source=SOURCES, contexts=st.lists(CONTEXTS, min_size=1, max_size=8))
 def test_a_plain_condition_says_what_the_engine_says(
     source: str, contexts: list[dict[str, Any]]

@@ -18,7 +18,7 @@ from control_process import free_port, project, running
 
 LIMIT_S = 60.0
 RESTARTED_S = 15.0
-"""Of a machine that does much else; tests/end_to_end/test_crash.py holds serving to 5 s."""
+"""On a machine that does much else."""
 
 
 class Parent:
