@@ -161,8 +161,11 @@ def test_init_says_what_it_wrote_in_any_format(run: Any, tmp_path: Path) -> None
 
     made = json.loads(run("init", "made", "-f", str(path), "-o", "json").out)
 
-    assert made == {"file": str(path), "project": "made"}
+    schema = tmp_path / "project.schema.json"
+    assert made == {"file": str(path), "schema": str(schema), "project": "made"}
     assert run("lint", str(path)).code == 0
+    assert path.read_text().startswith("# yaml-language-server: $schema=./project.schema.json\n")
+    assert schema.read_text() == run("schema").out
 
 
 def test_kill_works_without_any_controller(run: Any, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,16 @@ from tests.end_to_end.conftest import Start
 from tests.end_to_end.serving import EXAMPLE, Serving, journal
 
 from pointsman.demo import checks
+from pointsman.demo.processes import python
 from pointsman.domain.records import DecisionRecord, OutcomeRecord, Record
 
 KILLS = 24
 PARENT_EACH = 6
 USERS = 4
 SERVING_AGAIN_S = 5.0
-IN_TIME = KILLS * 3 // 4
-"""Outages that may be no longer; on a machine that does much else, starting everything takes longer
-than that, but not for ever."""
-AT_WORST_S = 20.0
+"""Where Python needs no more than a second for what a worker imports. A machine that does much else
+at the time is given as many times longer as it needs for that alone."""
+PARTS = {"controller", "runner", "worker-0", "worker-1"}
 PARTS_AGAIN_S = 30.0
 SEED = 20
 
@@ -34,7 +35,8 @@ def test_kill_9_of_any_process_loses_nothing_acknowledged_and_counts_nothing_twi
     serving = start()
     path = tmp_path / "ledger.jsonl"
 
-    outages = _under_fire(serving, path)
+    outages, killed = _under_fire(serving, path)
+    again_s = SERVING_AGAIN_S * max(1.0, _imports_s())
 
     decisions, feedback = ledger.read(path)
     assert len(decisions) > 10 * KILLS, "too little traffic to show anything"
@@ -48,8 +50,8 @@ def test_kill_9_of_any_process_loses_nothing_acknowledged_and_counts_nothing_twi
     records = _journal(serving.data)
     logged = [record.id for record in records if isinstance(record, DecisionRecord)]
     told = {record.id for record in records if isinstance(record, OutcomeRecord)}
-    assert sorted(outages)[IN_TIME - 1] <= SERVING_AGAIN_S, outages
-    assert max(outages) <= AT_WORST_S, outages
+    assert max(outages) <= again_s, outages
+    assert killed == PARTS | {"parent"}
     assert all(fact["logged"] for fact in decisions.values())
     assert set(decisions) - set(logged) == set(), "answered, but not recorded"
     assert set(feedback) - told == set(), "acknowledged, but lost"
@@ -61,32 +63,48 @@ def test_kill_9_of_any_process_loses_nothing_acknowledged_and_counts_nothing_twi
     _check_store(serving.data / "store.db", records)
 
 
-def _under_fire(serving: Serving, path: Path) -> list[float]:
-    """Seconds until the gateway answered again, for each kill."""
+def _imports_s() -> float:
+    """What a bare start with a worker's imports takes here and now, the middle one of three."""
+    took = []
+    for _ in range(3):
+        started = time.monotonic()
+        subprocess.run(python("-c", "import pointsman.gateway.worker"), check=True)
+        took.append(time.monotonic() - started)
+    return sorted(took)[1]
+
+
+def _under_fire(serving: Serving, path: Path) -> tuple[list[float], set[str]]:
+    """Seconds until the gateway answered again, for each kill; and what was killed."""
     draw = random.Random(SEED)
     project = EXAMPLE / "project.yaml"
     with ledger.Traffic(serving.running.data_url, project, path, USERS) as traffic:
-        traffic.served_since(0, AT_WORST_S)
-        outages = []
+        traffic.served_since(0, PARTS_AGAIN_S)
+        outages, killed = [], set[str]()
         for number in range(KILLS):
             time.sleep(draw.uniform(0.05, 0.4))
-            outages.append(_one_kill(serving, traffic, draw, number))
+            outage, part = _one_kill(serving, traffic, draw, number)
+            outages.append(outage)
+            killed.add(part)
     print(f"outages, s: {sorted(round(one, 2) for one in outages)}; {traffic.broken} broken")
-    return outages
+    return outages, killed
 
 
-def _one_kill(serving: Serving, traffic: ledger.Traffic, draw: random.Random, number: int) -> float:
+def _one_kill(
+    serving: Serving, traffic: ledger.Traffic, draw: random.Random, number: int
+) -> tuple[float, str]:
     """Kills one process; returns when it answers again and all parts are back."""
     parts = serving.children()
     at = time.monotonic()
     if number % PARENT_EACH == PARENT_EACH - 1:
+        part = "parent"
         serving.kill()
         serving.launch()
     else:
-        os.kill(parts[draw.choice(sorted(parts))], signal.SIGKILL)
+        part = draw.choice(sorted(parts))
+        os.kill(parts[part], signal.SIGKILL)
     outage = traffic.served_since(at, PARTS_AGAIN_S)
     serving.wait(lambda: serving.children().keys() == parts.keys())
-    return outage
+    return outage, part
 
 
 def _ingested(serving: Serving) -> bool:

@@ -205,6 +205,24 @@ def test_a_taken_admin_port_is_refused(served: tuple[Parent, str], tmp_path: Pat
     assert b"cannot be used" in done.stderr
 
 
+def test_a_level_nobody_knows_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """A worker that cannot start because of it would be started again for ever."""
+    arguments = ["serve", "--data", str(tmp_path / "data"), "--log-level", "loud"]
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pointsman.cli", *arguments],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert b"log_level" in done.stderr
+    assert b"'warning'" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
 def test_after_a_kill_of_everything_it_is_back_in_seconds(served: tuple[Parent, str]) -> None:
     """SIGKILL to the parent takes all with it; the next start serves what was served."""
     parent, token = served

@@ -27,7 +27,7 @@ _WAIT_S = 15.0
 
 
 def register(app: typer.Typer) -> None:
-    for command in (init, lint, plan, apply):
+    for command in (init, schema, lint, plan, apply):
         app.command()(command)
 
 
@@ -37,8 +37,9 @@ def init(
     file: Annotated[str, typer.Option("-f", "--file", help="Where to; - for stdout.")] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Write a commented project file to start from."""
+    """Write a commented project file to start from, and the schema by which editors check it."""
     with reporting():
+        from pointsman.spec import schema as language
         from pointsman.spec.template import starter
 
         text = starter(name)
@@ -51,9 +52,25 @@ def init(
                 Kind.CONFLICT, f"{path} exists", hint="give another --file, or --force"
             )
         path.write_text(text, encoding="utf-8")
+        beside = path.with_name(language.FILE_NAME)
+        beside.write_text(language.text(), encoding="utf-8")
         session: Session = context.obj
-        if not structured({"file": str(path), "project": name}, session.output):
-            say(f"wrote {path}; next: pointsman lint {path}")
+        shown = {"file": str(path), "schema": str(beside), "project": name}
+        if not structured(shown, session.output):
+            say(f"wrote {path} and {beside}; next: pointsman lint {path}")
+
+
+def schema(
+    file: Annotated[str, typer.Option("-f", "--file", help="Where to; stdout without.")] = "",
+) -> None:
+    """Write the JSON Schema of project files, for editors and other tools."""
+    with reporting():
+        from pointsman.spec import schema as language
+
+        if file in {"", "-"}:
+            sys.stdout.write(language.text())
+        else:
+            Path(file).write_text(language.text(), encoding="utf-8")
 
 
 def lint(

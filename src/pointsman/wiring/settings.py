@@ -4,10 +4,10 @@ import ipaddress
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from pointsman.domain.errors import Kind, PointsmanError
@@ -16,6 +16,10 @@ from pointsman.spec.scalars import Bytes, Milliseconds
 from pointsman.wiring import secrets
 
 _TOKENS: Final = frozenset({"POINTSMAN_TOKEN", "POINTSMAN_GATEWAY_TOKEN"})
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -59,7 +63,9 @@ class Settings(BaseSettings):
     notify: Annotated[str, Field(repr=False)] = ""
     notify_secret: str = ""
     poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
-    log_level: str = "info"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = (
+        "info"
+    )
     journal_keep: Milliseconds = Field(default="14d", validate_default=True)
     journal_max: Bytes = Field(default="10GB", validate_default=True)
     archive_gather: Milliseconds = Field(default="1h", validate_default=True)
