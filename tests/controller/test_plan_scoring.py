@@ -263,7 +263,8 @@ def test_a_version_that_cannot_be_asked_is_said_and_stays_unknown(
     tmp_path, models, monkeypatch, row, said
 ):
     """It dies, it hangs, it has no features to be asked about: the plan is there all the same."""
-    quick = Limits(model=scoring.Limits(budget_s=2.0, timeout_s=8.0))
+    # Time enough to load the model on a busy machine, and no more than it takes to hang.
+    quick = Limits(model=scoring.Limits(budget_s=20.0, timeout_s=25.0))
     monkeypatch.setattr(ScoringWorld, "limits", quick)
     world = ScoringWorld(tmp_path, models)
     ages = [age / 100 for age in some_ages(50)]
