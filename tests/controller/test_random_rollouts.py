@@ -25,7 +25,7 @@ from pointsman.rollout.state import encode
 from pointsman.store import audit, outbox, rollouts
 from pointsman.store.control_schema import rollout_command
 
-BATCHES = 4
+BATCHES = 2
 SEEDS = 3
 """A batch has so many lives; each of them has several rollouts."""
 EVENTS = 80

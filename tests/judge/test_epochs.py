@@ -112,7 +112,7 @@ def errors(shares, units, runs, seed, **more):
 @pytest.mark.parametrize("shares", [FIVE, TEN], ids=["5 steps", "10 steps"])
 def test_units_that_come_back_for_good_make_no_bound_err_more_than_declared(shares, units):
     """Absolute and relative bounds, events, means and rates, of all units or of a small slice."""
-    runs = 120
+    runs = 60
     for what, rate in errors(shares, units, runs, seed=len(shares) + units).items():
         print(what, end="")
         assert at_most(rate, ALPHA, runs), what
