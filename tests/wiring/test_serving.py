@@ -74,6 +74,16 @@ class Parent:
             self.process.wait(10)
 
 
+def run_to_its_end(*arguments: str) -> "subprocess.CompletedProcess[bytes]":
+    """`pointsman ...` that is to refuse."""
+    return subprocess.run(
+        [sys.executable, "-m", "pointsman.cli", *arguments],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
 def until(found: Any, parent: Parent) -> Any:
     deadline = time.monotonic() + LIMIT_S
     while time.monotonic() < deadline:
@@ -177,12 +187,7 @@ def test_a_second_one_on_the_same_directory_is_refused(served: tuple[Parent, str
     parent, _ = served
     arguments = ["serve", "--data", str(parent.data), "--port", "0", "--admin-port", "0"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "pointsman.cli", *arguments],
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
+    done = run_to_its_end(*arguments)
 
     assert done.returncode == 1
     assert b"another `pointsman serve` runs" in done.stderr
@@ -194,12 +199,7 @@ def test_a_taken_admin_port_is_refused(served: tuple[Parent, str], tmp_path: Pat
     arguments = ["serve", "--data", str(tmp_path), "--port", "0"]
     arguments += ["--admin-port", str(parent.admin_port)]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "pointsman.cli", *arguments],
-        capture_output=True,
-        timeout=30,
-        check=False,
-    )
+    done = run_to_its_end(*arguments)
 
     assert done.returncode == 1
     assert b"cannot be used" in done.stderr
@@ -209,12 +209,7 @@ def test_a_level_nobody_knows_is_refused_before_anything_starts(tmp_path: Path) 
     """A worker that cannot start because of it would be started again for ever."""
     arguments = ["serve", "--data", str(tmp_path / "data"), "--log-level", "loud"]
 
-    done = subprocess.run(
-        [sys.executable, "-m", "pointsman.cli", *arguments],
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
+    done = run_to_its_end(*arguments)
 
     assert done.returncode == 1
     assert b"log_level" in done.stderr

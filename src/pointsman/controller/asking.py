@@ -23,8 +23,6 @@ from pointsman.runtime.blobs import BlobStore
 from pointsman.runtime.scoring import Scores
 from pointsman.store import archived
 
-_ATTEMPTS: Final = 3
-_EVER: Final = 1 << 62
 _GRACE_S: Final = 10.0
 """From when a version is to begin no further row to when its process is killed."""
 _PATIENCE_S: Final = 30.0
@@ -134,17 +132,12 @@ class Asking:
 
     def _pinned(self, project: str, wanted: list[tuple[str, int]], scratch: Path) -> Reread:
         """All that may hold these decisions, the newest first. Raises PointsmanError."""
-        for attempt in range(_ATTEMPTS):
-            place = scratch / f"pinned-{attempt}"
-            place.mkdir()
-            try:
-                return self._pin(project, wanted, place)
-            except FileNotFoundError:
-                # Retention was quicker than we were: what went may be in another place now.
-                continue
-        raise PointsmanError(
-            Kind.UNAVAILABLE, "what was to be read went away each time", hint="plan again"
-        )
+        try:
+            return pinning.held(scratch, lambda place: self._pin(project, wanted, place))
+        except FileNotFoundError:
+            raise PointsmanError(
+                Kind.UNAVAILABLE, "what was to be read went away each time", hint="plan again"
+            ) from None
 
     def _pin(self, project: str, wanted: list[tuple[str, int]], place: Path) -> Reread:
         times = [at_ms for _, at_ms in wanted]

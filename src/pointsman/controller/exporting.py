@@ -30,7 +30,6 @@ from pointsman.store import archived, revisions, rollouts
 from pointsman.store.audit import Entry
 from pointsman.store.control_schema import revision
 
-_ATTEMPTS: Final = 3
 _EVER: Final = 1 << 62
 
 
@@ -92,16 +91,7 @@ class Exports:
 
     def _make(self, project: str, form: Format, wanted: Wanted, actor: str) -> Opened:
         with self._workbench.scratch() as scratch:
-            for attempt in range(_ATTEMPTS):
-                place = scratch / f"pinned-{attempt}"
-                place.mkdir()
-                try:
-                    export = self._pin(project, form, wanted, place)
-                    break
-                except FileNotFoundError:
-                    # Retention was quicker than we were: what went may be in another place now.
-                    if attempt == _ATTEMPTS - 1:
-                        raise
+            export = pinning.held(scratch, lambda place: self._pin(project, form, wanted, place))
             made = self._workbench.export(export, scratch)
             size = Path(made.path).stat().st_size
             said = f"{made.decisions} decisions exported as {form}"

@@ -26,7 +26,6 @@ from pointsman.store.audit import Entry
 from pointsman.store.plans import Agreement, Plan
 
 _SHORTEST_HASH: Final = 8
-_overs: Final = msgspec.json.Decoder(tuple[Over, ...])
 
 
 class HeldError(PointsmanError):

@@ -5,17 +5,33 @@ linked raises FileNotFoundError, and is in another place by then.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from pointsman.archive import layout
 from pointsman.archive.jobs import Run
 from pointsman.journal import recovery, segment
 from pointsman.journal.reader import streams
 
+_Pinned = TypeVar("_Pinned")
+_ATTEMPTS: Final = 3
 MARGIN_MS: Final = 3_600_000
 """By how much a decision may be older than what it lies in; clocks are set, requests wait."""
+
+
+def held(scratch: Path, pin: Callable[[Path], _Pinned]) -> _Pinned:
+    """What `pin` answers, given an empty directory below `scratch`; asked again, in another one,
+    where retention was quicker. Raises FileNotFoundError where it was so each time."""
+    for attempt in range(_ATTEMPTS):
+        place = scratch / f"pinned-{attempt}"
+        place.mkdir()
+        try:
+            return pin(place)
+        except FileNotFoundError:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("there is at least one attempt")
 
 
 def segments(journal: Path, since_ms: int) -> list[tuple[str, int]]:
