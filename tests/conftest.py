@@ -1,5 +1,6 @@
 """Fixtures every part's tests may use."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from mlflow_server import mlflow_server
+
+# Run in the background by a shell, this process ignores Ctrl-C, and so would the programs it
+# starts; some tests press it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["mlflow_server"]
 END_TO_END = "tests/end_to_end/"

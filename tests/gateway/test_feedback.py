@@ -78,7 +78,7 @@ def test_one_bad_item_refuses_the_list(worker):
 
     assert status == 400
     assert [(v["path"], v["message"]) for v in answer["violations"]] == [
-        ("[1]", "Object missing required field decision_id"),
+        ("[1].decision_id", "missing"),
         ("[2]", "has label and reward"),
         ("[3].decision_id", "is empty"),
         ("[3].at", "'noon' is no time"),

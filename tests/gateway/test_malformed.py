@@ -19,7 +19,10 @@ TENSORS = [
 NOT_JSON = "JSON knows neither NaN nor Infinity; send UTF-8 and check commas and quotes"
 SHAPE = 'send {"unit": ..., "context": {...}, "features": {...}}'
 INPUTS = 'send {"inputs": [{"name", "shape", "datatype", "data"}, ...]}'
-NAMES = "features are amount, age-years, country, vip"
+NAMES = "known: amount, age-years, country, vip"
+PACKED = "send one complete stream and nothing else"
+COUNT = "the shape is [rows], or [rows, features] of one tensor with all of them"
+SHAPES = "one tensor [rows] a feature, or one [rows, features] for all of them"
 
 
 def row(**changes):
@@ -153,7 +156,7 @@ BODIES = {
     ),
     "not UTF-8": (
         PREDICT, b'{"features":{"country":"\xff"}}', {}, 400, "malformed",
-        "the body is not UTF-8: invalid start byte at byte 24", None,
+        "the body is not UTF-8: invalid start byte at byte 24", "JSON is sent as UTF-8",
     ),
     "a byte order mark": (
         PREDICT, b"\xef\xbb\xbf" + json.dumps(row()).encode(), {}, 400, "malformed",
@@ -170,15 +173,15 @@ BODIES = {
     "gzip that is none": (
         PREDICT, b"xx", {"content-encoding": "gzip"}, 400, "malformed",
         "the gzip body is broken: Error -3 while decompressing data: incorrect header check",
-        None,
+        "send the bytes as they were packed, or leave content-encoding out",
     ),
     "gzip cut short": (
         PREDICT, gzip.compress(json.dumps(row()).encode())[:-5], {"content-encoding": "gzip"},
-        400, "malformed", "the gzip body ends too early", None,
+        400, "malformed", "the gzip body ends too early", PACKED,
     ),
     "gzip with a tail": (
         PREDICT, gzip.compress(json.dumps(row()).encode()) + b"xx", {"content-encoding": "gzip"},
-        400, "malformed", "the gzip body goes on after its end", None,
+        400, "malformed", "the gzip body goes on after its end", PACKED,
     ),
     "a gzip bomb": (
         PREDICT, gzip.compress(b" " * 10_000_000, mtime=0), {"content-encoding": "gzip"}, 413,
@@ -200,24 +203,31 @@ BODIES = {
         "a UUID does well",
     ),
     "infer: no inputs": (
-        INFER, {}, {}, 400, "invalid",
-        "the inference request is not valid: Object missing required field inputs", INPUTS,
+        INFER, {}, {}, 400, "invalid", "inputs: missing", INPUTS,
+    ),
+    "infer: no object": (
+        INFER, [], {}, 400, "invalid", "the inference request is not an object", INPUTS,
+    ),
+    "infer: no shape": (
+        INFER, {"inputs": [{"name": "amount", "datatype": "FP64", "data": [1]}]}, {}, 400,
+        "invalid", "inputs[0].shape: missing", INPUTS,
     ),
     "infer: shape and data differ": (
         INFER, tensors(shape=[2]), {}, 400, "invalid",
-        "input amount: 1 values for shape [2]", None,
+        "input amount: 1 values for shape [2]", COUNT,
     ),
     "infer: a negative shape": (
         INFER, tensors(shape=[-1]), {}, 400, "invalid",
-        "input amount: shape [-1] is not [n] or [n, m]", None,
+        "input amount: shape [-1] is not [n] or [n, m]", SHAPES,
     ),
     "infer: three dimensions": (
         INFER, tensors(shape=[1, 1, 1]), {}, 400, "invalid",
-        "input amount: shape [1, 1, 1] is not [n] or [n, m]", None,
+        "input amount: shape [1, 1, 1] is not [n] or [n, m]", SHAPES,
     ),
     "infer: different numbers of rows": (
         INFER, tensors(shape=[2], data=[1, 2]), {}, 400, "invalid",
-        "inputs: tensors have different numbers of rows: [1, 2]", None,
+        "inputs: tensors have different numbers of rows: [1, 2]",
+        "every input has one value a row",
     ),
     "infer: no rows": (
         INFER, {"inputs": [{**t, "shape": [0], "data": []} for t in TENSORS]}, {}, 400, "invalid",
@@ -242,15 +252,16 @@ BODIES = {
     ),
     "infer: an unknown input": (
         INFER, tensors(name="nope"), {}, 400, "invalid",
-        "inputs: 'nope' is not a feature; feature 'amount' is missing", NAMES,
+        "input nope: is not a feature (and 1 more)", NAMES,
     ),
     "infer: an input twice": (
         INFER, {"inputs": [*TENSORS, TENSORS[0]]}, {}, 400, "invalid",
-        "input amount: is there twice", None,
+        "input amount: is there twice", "send every input once",
     ),
     "infer: a tensor without data": (
         INFER, {"inputs": [{"name": "amount", "shape": [1], "datatype": "FP64"}]}, {}, 400,
-        "invalid", "input amount: has neither `data` nor `binary_data_size`", None,
+        "invalid", "input amount: has neither `data` nor `binary_data_size` (and 2 more)",
+        "send `data`, a list of its values",
     ),
     "infer: an unknown output": (
         INFER, {**tensors(), "outputs": [{"name": "x"}]}, {}, 400, "invalid",
@@ -264,7 +275,7 @@ BODIES = {
     ),
     "infer: a unit of another type": (
         INFER, {**tensors(), "parameters": {"unit": True}}, {}, 400, "invalid",
-        "parameters.unit: is neither a string nor an integer", None,
+        "parameters.unit: is neither a string nor an integer", "send it as a string",
     ),
     "infer: JSON longer than the body": (
         INFER, b"{}", {"inference-header-content-length": "99"}, 400, "malformed",
@@ -273,11 +284,13 @@ BODIES = {
     ),
     "infer: JSON length of no number": (
         INFER, b"{}", {"inference-header-content-length": "-1"}, 400, "malformed",
-        "inference-header-content-length '-1' is not a number", None,
+        "inference-header-content-length '-1' is not a number",
+        "it is the length of the JSON part, after decompression",
     ),
     "infer: binary size beyond the body": (
         INFER, {"inputs": [{**TENSORS[0], "data": None, "parameters": {"binary_data_size": 8}}]},
-        {}, 400, "invalid", "input amount: has both `data` and `binary_data_size`", None,
+        {}, 400, "invalid", "input amount: has both `data` and `binary_data_size` (and 2 more)",
+        "send one of them",
     ),
     "infer: unknown model": (
         "/v2/models/nope/infer", tensors(), {}, 404, "not_found", "there is no project 'nope'",
@@ -311,11 +324,22 @@ BODIES = {
     ),
     "feedback: beyond any reward": (
         FEEDBACK, b'[{"decision_id":"x","reward":1e308}]', {}, 400, "invalid",
-        "[0].reward: Expected float <= 1e+300; nothing of the list was taken", None,
+        "[0].reward: Expected float <= 1e+300; nothing of the list was taken",
+        "a finite number within ±1e300",
+    ),
+    "feedback: a label that is a number": (
+        FEEDBACK, [{"decision_id": "x", "label": 1}], {}, 400, "invalid",
+        "[0].label: Expected str | null, got int; nothing of the list was taken",
+        "the class as text, as the project names it",
+    ),
+    "feedback: about nothing": (
+        FEEDBACK, [{"label": "a"}], {}, 400, "invalid",
+        "[0].decision_id: missing; nothing of the list was taken",
+        "every item names the decision it is about, as the answer did",
     ),
     "feedback: an unknown member": (
         FEEDBACK, [{"decision_id": "x", "lable": "a"}], {}, 400, "invalid",
-        "[0]: Object contains unknown field lable; nothing of the list was taken",
+        "[0].lable: not known; nothing of the list was taken",
         "known: decision_id, label, reward, cost, at, id",
     ),
 }  # fmt: skip
@@ -431,6 +455,57 @@ def test_all_problems_of_a_body_are_reported_at_once(worker):
         "features.amount",
         "features.age-years",
         "features.country",
+    ]
+
+
+def test_all_problems_of_an_inference_request_are_reported_at_once(worker):
+    """Every tensor, name, parameter and output that is wrong, each with what to do."""
+    body = {
+        "inputs": [
+            {"name": "amount", "shape": [2], "datatype": "FP64", "data": [1.0]},
+            {"name": "age-years", "shape": [1], "datatype": "FP64", "data": [4.5]},
+            {"name": "cuntry", "shape": [1], "datatype": "BYTES", "data": ["DE"]},
+            {"name": "vip", "shape": [1], "datatype": "BOOL", "data": [7]},
+        ],
+        "outputs": [{"name": "x"}],
+        "parameters": {"unit": [], "variant": 3},
+        "id": "x" * 300,
+    }
+
+    _, _, content = worker.post(INFER, body)
+
+    violations = json.loads(content)["violations"]
+    assert [v["path"] for v in violations] == [
+        "input amount",
+        "input vip",
+        "input cuntry",
+        "inputs",
+        "input age-years",
+        "parameters.unit",
+        "parameters.variant",
+        "outputs",
+        "id",
+    ]
+    assert violations[3]["message"] == "feature 'country' is missing"
+    assert all(v["hint"] for v in violations)
+
+
+def test_every_misshapen_part_of_an_inference_request_is_reported_at_once(worker):
+    """What is no tensor, no list or no object is named with its place."""
+    body = {
+        "inputs": [{"name": 1, "shape": [1], "datatype": "FP64"}, {"shape": "x"}, 7],
+        "outputs": {},
+        "id": 5,
+    }
+
+    _, _, content = worker.post(INFER, body)
+
+    assert [v["path"] for v in json.loads(content)["violations"]] == [
+        "inputs[0].name",
+        "inputs[1].shape",
+        "inputs[2]",
+        "id",
+        "outputs",
     ]
 
 

@@ -212,7 +212,7 @@ def test_a_level_nobody_knows_is_refused_before_anything_starts(tmp_path: Path) 
     done = run_to_its_end(*arguments)
 
     assert done.returncode == 1
-    assert b"log_level" in done.stderr
+    assert b"--log-level: must be" in done.stderr
     assert b"'warning'" in done.stderr
     assert b"Traceback" not in done.stderr
     assert not (tmp_path / "data").exists()
@@ -253,8 +253,11 @@ def test_a_termination_is_orderly(served: tuple[Parent, str]) -> None:
         (["--admin-host", "0.0.0.0"], "without TLS"),
         (["--registry", "nonsense"], "NAME=VALUE"),
         (["--trust-registry", "nobody"], "no registry 'nobody'"),
-        (["--workers", "9999"], "workers"),
-        (["--port", "99999"], "port"),
+        (["--workers", "9999"], "--workers: must be less than or equal to 256, not '9999'"),
+        (["--port", "99999"], "hint: give --port, or set POINTSMAN_PORT"),
+        (["--registry", "foo"], "--registry: write NAME=VALUE"),
+        (["--port", "-1", "--log-level", "loud"], "2 settings are not valid"),
+        (["--data", "/proc/nowhere"], "--data /proc/nowhere: cannot be written to: No such file"),
     ],
 )
 def test_an_unsafe_or_wrong_setting_is_refused(

@@ -58,18 +58,23 @@ def explain(
             raise typer.Exit(1)
 
 
-def decisions(
+def decisions(  # noqa: PLR0913, PLR0917 - a parameter of a command is an option of it
     context: typer.Context,
     project: ProjectName,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000)] = 20,
     unit: Annotated[str, typer.Option("--unit", help="Only of this unit.")] = "",
+    variant: Annotated[str, typer.Option("--variant", help="Only those assigned to it.")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", help="Only those with it: SPLIT, PINNED, DEFAULT, ...")
+    ] = "",
 ) -> None:
     """List the newest decisions."""
     session: Session = context.obj
     with reporting():
-        found = session.client().get(
-            f"{session.project(project)}/decisions", {"limit": limit, "unit": unit}
-        )
+        query = {"limit": limit, "unit": unit, "variant": variant}
+        if reason:
+            query["reason"] = reason.upper()
+        found = session.client().get(f"{session.project(project)}/decisions", query)
         if structured(found, session.output):
             return
         table(

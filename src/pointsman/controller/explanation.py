@@ -101,10 +101,10 @@ class Explanations:
             "shadows": [msgspec.structs.asdict(shadow) for shadow in known.shadows],
         }
 
-    def decisions(self, name: str, limit: int, unit: str) -> list[dict[str, Any]]:
+    def decisions(self, name: str, limit: int, wanted: overview.Filter) -> list[dict[str, Any]]:
         """The newest decisions of a project."""
         with self._ledger.reading() as connection:
-            found = overview.newest_decisions(connection, name, limit, unit)
+            found = overview.newest_decisions(connection, name, limit, wanted)
         return [shown(record) for record in found]
 
     def feedback(self, feedback_id: str, tenant: str = "") -> dict[str, Any] | None:

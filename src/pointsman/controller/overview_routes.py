@@ -9,8 +9,10 @@ from pointsman.controller.permissions import Permission, Route, caller
 from pointsman.controller.projects import Projects
 from pointsman.controller.rollout_view import RolloutViews
 from pointsman.controller.status import Statuses
+from pointsman.domain.decision import Reason
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import qualified
+from pointsman.store.overview import Filter
 
 _ROOT = "/v1/tenants/{tenant}/projects/{project}"
 Limit = Annotated[int, Query(ge=1, le=1000)]
@@ -60,11 +62,18 @@ class OverviewRoutes:
         self._projects.revision(name, 1)
         return self._statuses.history(name, limit)
 
-    def decisions(
-        self, tenant: str, project: str, limit: Limit = 20, unit: str = ""
+    def decisions(  # noqa: PLR0913, PLR0917 - a parameter of a route is one of its query
+        self,
+        tenant: str,
+        project: str,
+        limit: Limit = 20,
+        unit: str = "",
+        variant: str = "",
+        reason: Reason | None = None,
     ) -> dict[str, Any]:
         name = qualified(tenant, project)
-        return {"decisions": self._explanations.decisions(name, limit, unit)}
+        wanted = Filter(unit, variant, reason or "")
+        return {"decisions": self._explanations.decisions(name, limit, wanted)}
 
     def explain(self, request: Request, decision_id: str) -> dict[str, Any]:
         return self._explanations.explain(self._known(request, decision_id))

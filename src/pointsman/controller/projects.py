@@ -108,9 +108,7 @@ class Projects:
         with self._ledger.reading() as connection:
             found = revisions.current(connection, name)
         if found is None:
-            raise PointsmanError(
-                Kind.NOT_FOUND, f"no project {name}", hint="`pointsman list` shows what there is"
-            )
+            raise _no_project(name)
         return found
 
     def revision(self, name: str, number: int) -> Revision:
@@ -267,7 +265,7 @@ class Projects:
         with self._locks[name]:
             last = self._last(name)
             if last is None:
-                raise PointsmanError(Kind.NOT_FOUND, f"no project {name}")
+                raise _no_project(name)
             _check_parent(name, last, intent)
             target = self._undo_target(last, to)
             earlier = self.table(target)
@@ -497,6 +495,12 @@ class Projects:
         return Outcome(
             new.project, new.number, new.digest, True, found, sentence, published.version
         )
+
+
+def _no_project(name: str) -> PointsmanError:
+    return PointsmanError(
+        Kind.NOT_FOUND, f"no project {name}", hint="`pointsman list` shows what there is"
+    )
 
 
 def _same(one: ProjectTable, other: ProjectTable) -> bool:

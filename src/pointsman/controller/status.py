@@ -14,6 +14,7 @@ from pointsman.controller.projects import Projects
 from pointsman.controller.rollcall import RollCall
 from pointsman.decide.allocation import shares
 from pointsman.domain import artifact, evidence
+from pointsman.domain.decision import Reason
 from pointsman.domain.errors import PointsmanError
 from pointsman.domain.evidence import Payload
 from pointsman.domain.names import CHAMPION
@@ -33,6 +34,7 @@ SPLIT_TRAFFIC: Final = "what the split drew in the rule's present epoch, by vari
 ALL_TRAFFIC: Final = "all traffic of the present version, whatever the rule: not to compare by"
 """What figures are of; for people."""
 
+_DAY_MS: Final = 86_400_000
 _REUSE: Final = 10.0
 """Evidence is used again for this many times as long as it took to read."""
 
@@ -77,6 +79,7 @@ class Statuses:
             told = audit.entries(connection, target=name, limit=1)
             proposed = proposals.of_project(connection, name, "open")
             by_gateways = local_switches.told(connection, name)
+            lately = overview.reasons(connection, name, self._ledger.now_ms() - _DAY_MS)
         loaded = self._workers.loaded(name)
         shown = [{**msgspec.to_builtins(switch), "where": "controller"} for switch in switches]
         if loaded:
@@ -97,7 +100,8 @@ class Statuses:
                 "digest": revision.table_digest,
                 "workers": loaded,
             },
-            "troubles": self._troubles(),
+            "troubles": [*self._troubles(), *_undecided(lately)],
+            "reasons_24h": lately,
             "kill_switches": shown,
             "proposals": [msgspec.to_builtins(found) for found in proposed],
             "rules": [
@@ -249,6 +253,19 @@ def _happened(entries: Sequence[audit.Logged], told: Sequence[local_switches.Tol
     ]
     # Sorting is stable: what the audit log has in order stays so.
     return sorted(found, key=lambda entry: -int(entry["at_ms"]))
+
+
+def _undecided(reasons: Mapping[str, int]) -> list[str]:
+    """What to say of decisions that no rule could make."""
+    count, total = reasons.get(Reason.DEFAULT, 0), sum(reasons.values())
+    if not count:
+        return []
+    said = (
+        f"{count:,} of {total:,} decisions of the past 24 hours ({count / total:.1%}) went to the "
+        "champion with reason DEFAULT: a condition could not be evaluated, as where the context "
+        "lacks what it reads; `pointsman decisions NAME --reason DEFAULT` lists them"
+    )
+    return [said]
 
 
 def _at_a_gateway(one: local_switches.Told) -> Shown:

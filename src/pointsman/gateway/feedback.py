@@ -17,13 +17,23 @@ from pointsman.gateway.gate import check_text
 from pointsman.gateway.log import Log
 from pointsman.gateway.schema import encode
 from pointsman.gateway.settings import Limits
-from pointsman.gateway.violations import not_json
+from pointsman.gateway.violations import UNKNOWN, located, not_json
 from pointsman.journal.codec import encode_record
 
 MOST_SHOWN: Final = 20
 _KINDS: Final[tuple[OutcomeKind, ...]] = ("label", "reward", "cost")
 _LATEST_MS: Final = 253_402_300_799_999  # 9999-12-31
 _NOT_CHECKED: Final = "nothing of the list was taken"
+_NUMBER: Final = "a finite number within ±1e300"
+_TIME: Final = "Unix milliseconds, or RFC 3339 with an offset: 2026-05-01T12:00:00Z"
+_HINTS: Final = {
+    "decision_id": "every item names the decision it is about, as the answer did",
+    "label": "the class as text, as the project names it",
+    "reward": _NUMBER,
+    "cost": _NUMBER,
+    "at": _TIME,
+    "id": "a text that names this piece of feedback: sent twice, it counts once",
+}
 
 
 class Item(msgspec.Struct, forbid_unknown_fields=True):
@@ -113,8 +123,8 @@ def _explain(body: bytes, error: Exception) -> PointsmanError:
         try:
             found += _problems(path, _item.decode(raw))
         except (msgspec.DecodeError, ValueError) as problem:
-            said, _, where = str(problem).replace("`", "").partition(" - at $")
-            found.append(Violation(path + where, said, _hint(said)))
+            where, said = located(path, problem)
+            found.append(Violation(where, said, _hint(where, said)))
     return _refused(found) if found else not_json(error, body)
 
 
@@ -129,12 +139,10 @@ def _refused(found: list[Violation]) -> PointsmanError:
     )
 
 
-def _hint(said: str) -> str:
-    if "unknown field" in said:
+def _hint(where: str, said: str) -> str:
+    if said == UNKNOWN:
         return "known: decision_id, label, reward, cost, at, id"
-    if "decision_id" in said:
-        return "every item names the decision it is about"
-    return ""
+    return _HINTS.get(where.rpartition(".")[2], "")
 
 
 def _problems(path: str, item: Item) -> Iterator[Violation]:
@@ -147,12 +155,11 @@ def _problems(path: str, item: Item) -> Iterator[Violation]:
         if text is None:
             continue
         if not text:
-            yield Violation(f"{path}.{name}", "is empty")
+            yield Violation(f"{path}.{name}", "is empty", _HINTS[name])
         elif len(text.encode()) > MAX_ID_BYTES:
-            yield Violation(f"{path}.{name}", f"is longer than {MAX_ID_BYTES} bytes")
+            yield Violation(f"{path}.{name}", f"is longer than {MAX_ID_BYTES} bytes", _HINTS[name])
     if item.at is not None and _at_ms(item.at) is None:
-        hint = "Unix milliseconds, or RFC 3339 with an offset: 2026-05-01T12:00:00Z"
-        yield Violation(f"{path}.at", f"{str(item.at)[:40]!r} is no time", hint)
+        yield Violation(f"{path}.at", f"{str(item.at)[:40]!r} is no time", _TIME)
 
 
 def _at_ms(at: int | str) -> int | None:

@@ -44,7 +44,9 @@ def unpack(body: bytes | bytearray, encoding: bytes, limits: Limits) -> bytes | 
         plain = machine.decompress(body, cap + 1)
     except zlib.error as error:
         raise PointsmanError(
-            Kind.MALFORMED, f"the {encoding.decode()} body is broken: {error}"
+            Kind.MALFORMED,
+            f"the {encoding.decode()} body is broken: {error}",
+            hint="send the bytes as they were packed, or leave content-encoding out",
         ) from None
     if len(plain) > cap:
         raise PointsmanError(
@@ -55,7 +57,11 @@ def unpack(body: bytes | bytearray, encoding: bytes, limits: Limits) -> bytes | 
         )
     if not machine.eof or machine.unused_data:
         what = "goes on after its end" if machine.eof else "ends too early"
-        raise PointsmanError(Kind.MALFORMED, f"the {encoding.decode()} body {what}")
+        raise PointsmanError(
+            Kind.MALFORMED,
+            f"the {encoding.decode()} body {what}",
+            hint="send one complete stream and nothing else",
+        )
     return plain
 
 
@@ -95,7 +101,9 @@ def _check_utf8(body: bytes | bytearray) -> None:
         body.decode()
     except UnicodeDecodeError as error:
         raise PointsmanError(
-            Kind.MALFORMED, f"the body is not UTF-8: {error.reason} at byte {error.start}"
+            Kind.MALFORMED,
+            f"the body is not UTF-8: {error.reason} at byte {error.start}",
+            hint="JSON is sent as UTF-8",
         ) from None
 
 

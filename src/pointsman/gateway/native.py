@@ -14,7 +14,7 @@ from pointsman.gateway.gate import check_escapes, check_text
 from pointsman.gateway.schema import Schema, encode
 from pointsman.gateway.served import Served
 from pointsman.gateway.settings import Limits
-from pointsman.gateway.violations import explain
+from pointsman.gateway.violations import explain, located, refused
 from pointsman.gateway.work import Job, Row, Values
 from pointsman.runtime.row_types import SAFE_INTEGER, STRING_CHARACTERS
 
@@ -130,15 +130,10 @@ def checked_unit(unit: str | int | None) -> str | None:
 def check_id(what: str, text: str) -> None:
     """Raises PointsmanError(INVALID) for an empty text or more than 256 bytes of UTF-8."""
     if not text:
-        raise PointsmanError(
-            Kind.INVALID, f"{what}: it is empty", hint="leave it out where there is none"
-        )
+        raise refused(what, "it is empty", "leave it out where there is none")
     if len(text) > _SURELY_SHORT and len(text.encode()) > MAX_ID_BYTES:
-        raise PointsmanError(
-            Kind.INVALID,
-            f"{what}: longer than {MAX_ID_BYTES} bytes",
-            hint="send a shorter identifier, for example a digest of it",
-        )
+        hint = "send a shorter identifier, for example a digest of it"
+        raise refused(what, f"longer than {MAX_ID_BYTES} bytes", hint)
 
 
 def settle_unit(schema: Schema, unit: str | int | None, context: dict[str, Value]) -> str | None:
@@ -165,17 +160,12 @@ def _as_declared(schema: Schema, name: str, text: str) -> Value:
             try:
                 number = int(text)
             except ValueError:
-                raise PointsmanError(
-                    Kind.INVALID,
-                    f"unit: {name} is declared as int, and {text[:40]!r} is none",
-                    hint="send a whole number",
-                ) from None
+                said = f"{name} is declared as int, and {text[:40]!r} is none"
+                raise refused("unit", said, "send a whole number") from None
             if not -SAFE_INTEGER <= number <= SAFE_INTEGER:
-                raise PointsmanError(
-                    Kind.INVALID,
-                    f"unit: {name} is declared as int, and {text[:40]} is beyond ±(2^53 - 1)",
-                    hint="declare the attribute as string for identifiers as large as this",
-                )
+                said = f"{name} is declared as int, and {text[:40]} is beyond ±(2^53 - 1)"
+                hint = "declare the attribute as string for identifiers as large as this"
+                raise refused("unit", said, hint)
             return number
     return text
 
@@ -275,8 +265,6 @@ def context_of(schema: Schema, given: Mapping[str, Any]) -> dict[str, Value]:
     try:
         checked: dict[str, Value] = _to_builtins(msgspec.convert(known, schema.context))
     except msgspec.ValidationError as error:
-        said, _, where = str(error).replace("`", "").partition(" - at $.")
-        path = f"parameters.{where}" if where else "parameters"
         hint = "context attributes have the types the project declares"
-        raise PointsmanError(Kind.INVALID, f"{path}: {said}", hint=hint) from None
+        raise refused(*located("parameters", error), hint) from None
     return checked

@@ -1,13 +1,14 @@
 """Open Inference Protocol v2 over REST: infer requests to rows."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from pointsman.domain.decision import Value
-from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.domain.table import Feature
 from pointsman.gateway import tensors
 from pointsman.gateway.gate import check_text
@@ -23,8 +24,15 @@ from pointsman.gateway.oip_answers import BINARY_OUTPUTS, JSON_OUTPUTS, OUTPUTS,
 from pointsman.gateway.schema import OFFERED, Schema
 from pointsman.gateway.served import Served
 from pointsman.gateway.settings import Limits
-from pointsman.gateway.tensors import refused
-from pointsman.gateway.violations import not_json
+from pointsman.gateway.violations import (
+    Gathered,
+    located,
+    meant,
+    not_json,
+    plain,
+    refused,
+    together,
+)
 from pointsman.gateway.work import Values
 
 
@@ -73,25 +81,35 @@ def read_infer(
         if length == 0:
             return _only_raw(schema, memoryview(body), limits)
         asked, raw = _parse(body[:length], limits), memoryview(body)[length:]
-    rows, units = _rows(schema, asked.inputs, raw)
-    check_rows(len(rows), len(body), limits)
+    wrong = Gathered()
+    rows, units = _rows(schema, asked.inputs, raw, wrong)
     given = asked.parameters or {}
-    context = context_of(schema, given)
-    if units is None:
-        units = [settle_unit(schema, _scalar_unit(given), context)]
-    elif len(units) == 1:
-        settle_unit(schema, units[0], context)
+    context: dict[str, Value] = {}
+    with wrong:
+        context = context_of(schema, given)
+    with wrong:
+        if units is None:
+            units = [settle_unit(schema, _scalar_unit(given), context)]
+        elif len(units) == 1:
+            settle_unit(schema, units[0], context)
+    pin = given.get("variant")
+    if pin is not None and not isinstance(pin, str):
+        wrong.add(refused("parameters.variant", "is not a string", "send the name of a variant"))
+    form = _form(asked, len(served.classes), wrong)
     if asked.id:
-        check_id("id", asked.id)
+        with wrong:
+            check_id("id", asked.id)
+    wrong.end()
+    check_rows(len(rows), len(body), limits)
     return Asked(
-        units,
+        units or [],
         context,
-        _pin(given),
+        pin,
         asked.id or "",
         rows,
         [schema.row_json(row) for row in rows],
         len(rows) > 1,
-        _form(asked, len(served.classes)),
+        form,
     )
 
 
@@ -100,14 +118,38 @@ def _parse(text: bytes | bytearray, limits: Limits) -> Infer:
     try:
         return _decoder.decode(text)
     except msgspec.ValidationError as error:
-        said = str(error).replace("`", "").replace(" - at $.", " at ").replace(" - at $", "")
-        raise PointsmanError(
-            Kind.INVALID,
-            f"the inference request is not valid: {said}",
-            hint='send {"inputs": [{"name", "shape", "datatype", "data"}, ...]}',
-        ) from None
+        raise together(list(_misshapen(text)) or [Violation("", plain(str(error)))]) from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise not_json(error, text) from None
+
+
+def _misshapen(text: bytes | bytearray) -> Iterator[Violation]:
+    """Everything that is no inference request in JSON that is none."""
+    given = msgspec.json.decode(text)
+    hint = 'send {"inputs": [{"name", "shape", "datatype", "data"}, ...]}'
+    if not isinstance(given, dict):
+        yield Violation("", "the inference request is not an object", hint)
+        return
+    inputs = given.get("inputs")
+    if not isinstance(inputs, list):
+        what = "is not a list" if "inputs" in given else "missing"
+        yield Violation("inputs", what, hint)
+    parts: dict[str, tuple[Any, Any]] = {}
+    for place, tensor in enumerate(inputs if isinstance(inputs, list) else []):
+        # `data` may be any JSON here; its values are looked at with the datatype.
+        bare = (
+            {k: v for k, v in tensor.items() if k != "data"} if isinstance(tensor, dict) else tensor
+        )
+        parts[f"inputs[{place}]"] = (bare, Tensor)
+    for name in ("id", "parameters", "outputs"):
+        if name in given:
+            parts[name] = (given[name], Infer.__annotations__[name])
+    for path, (value, kind) in parts.items():
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            where, said = located(path, error)
+            yield Violation(where, said, hint)
 
 
 def _json_length(header: bytes, total: int) -> int:
@@ -115,6 +157,7 @@ def _json_length(header: bytes, total: int) -> int:
         raise PointsmanError(
             Kind.MALFORMED,
             f"inference-header-content-length {header[:40].decode('latin-1')!r} is not a number",
+            hint="it is the length of the JSON part, after decompression",
         )
     length = int(header)
     if length > total:
@@ -127,61 +170,95 @@ def _json_length(header: bytes, total: int) -> int:
 
 
 def _rows(
-    schema: Schema, inputs: Sequence[Tensor], raw: memoryview
+    schema: Schema, inputs: Sequence[Tensor], raw: memoryview, wrong: Gathered
 ) -> tuple[list[Values], list[str | None] | None]:
-    """Feature values of each row, in order, and its unit where a tensor gives them."""
-    values = _values(inputs, raw, schema.optional)
+    """Feature values of each row, in order, and its unit where a tensor gives them.
+
+    wrong: takes what is wrong with each tensor; where there is anything, the rows mean nothing
+    """
+    values, broken = _values(inputs, raw, schema.optional, wrong)
     units: list[str | None] | None = None
-    if schema.unit and schema.unit not in schema.names and schema.unit in values:
-        units = _units(*values.pop(schema.unit))
-    if not values:
-        raise refused("inputs", "there is no tensor with features")
-    names = list(values)
-    if len(names) == 1 and names[0] not in schema.names:
-        rows = _matrix(schema, *values[names[0]])
-    else:
-        rows = list(zip(*_by_name(schema, values), strict=True))
-    if units is not None and len(units) != len(rows):
-        raise refused(f"input {schema.unit}", f"{len(units)} units for {len(rows)} rows")
+    if schema.unit and schema.unit not in schema.names:
+        broken.discard(schema.unit)
+        if schema.unit in values:
+            with wrong:
+                units = _units(*values.pop(schema.unit))
+    if not values and not broken:
+        if not wrong.found:
+            hint = f"features are {', '.join(schema.names[:12])}"
+            wrong.add(refused("inputs", "there is no tensor with features", hint))
+        return [], units
+    rows: list[Values] = []
+    names = [*values, *broken]
+    with wrong:
+        if len(names) != 1 or names[0] in schema.names:
+            rows = list(zip(*_by_name(schema, values, broken, wrong), strict=not wrong.found))
+        elif values:
+            rows = _matrix(schema, *values[names[0]])
+    if units is not None and not wrong.found and len(units) != len(rows):
+        what = f"{len(units)} units for {len(rows)} rows"
+        wrong.add(refused(f"input {schema.unit}", what, "send one unit a row"))
     return rows, units
 
 
 def _values(
-    inputs: Sequence[Tensor], raw: memoryview, optional: frozenset[str]
-) -> dict[str, tuple[Tensor, list[Value]]]:
-    """Row-major values of each tensor by name; every byte of `raw` belongs to one."""
+    inputs: Sequence[Tensor], raw: memoryview, optional: frozenset[str], wrong: Gathered
+) -> tuple[dict[str, tuple[Tensor, list[Value]]], set[str]]:
+    """Row-major values of each tensor by name, and the names of those that are broken.
+
+    Every byte of `raw` belongs to a tensor.
+    """
     found: dict[str, tuple[Tensor, list[Value]]] = {}
-    at = 0
+    broken: set[str] = set()
+    at, lost = 0, False  # where the next binary tensor begins; whether that is still known
     for tensor in inputs:
-        name, shape, given = tensor.name, tensor.shape, tensor.parameters
-        if name in found:
-            raise refused(f"input {name}", "is there twice")
-        if tensor.datatype not in tensors.DATATYPES:
-            hint = "FP64, INT64, BYTES, ..."
-            raise refused(f"input {name}", f"{tensor.datatype!r} is not a datatype", hint)
-        count = shape[0] if len(shape) == 1 and 0 <= shape[0] < _MOST else _count(name, shape)
+        name, given = tensor.name, tensor.parameters
         size = None if given is None else given.get("binary_data_size")
-        if size is None:
-            if tensor.data is UNSET:
-                raise refused(f"input {name}", "has neither `data` nor `binary_data_size`")
-            content, nulls = bytes(tensor.data), name in optional
-            data = tensors.from_json(name, tensor.datatype, content, nulls=nulls)
-            if len(data) != count:
-                raise refused(f"input {name}", f"{len(data)} values for shape {shape}")
-        else:
-            part = _binary_part(tensor, size, raw[at:])
-            data = tensors.from_binary(f"input {name}", tensor.datatype, part, count)
-            at += len(part)
-        found[name] = (tensor, data)
-    if at != len(raw):
-        raise refused("inputs", f"{len(raw) - at} bytes of binary data belong to no tensor")
-    return found
+        if size is not None and lost:
+            broken.add(name)
+            continue
+        part: memoryview | None = None
+        try:
+            if size is not None:
+                part = _binary_part(tensor, size, raw[at:])
+                at += len(part)
+            if name in found or name in broken:
+                raise refused(f"input {name}", "is there twice", "send every input once")
+            found[name] = (tensor, _data(tensor, part, nulls=name in optional))
+        except PointsmanError as error:
+            wrong.add(error)
+            broken.add(name)
+            lost = lost or (size is not None and part is None)
+    if at != len(raw) and not lost:
+        what = f"{len(raw) - at} bytes of binary data belong to no tensor"
+        wrong.add(refused("inputs", what, "binary_data_size of all inputs adds up to them"))
+    return found, broken
+
+
+def _data(tensor: Tensor, part: memoryview | None, *, nulls: bool) -> list[Value]:
+    """Row-major values of one tensor. part: its bytes, None where it comes as JSON"""
+    name, shape = tensor.name, tensor.shape
+    if tensor.datatype not in tensors.DATATYPES:
+        hint = "FP64, INT64, BYTES, ..."
+        raise refused(f"input {name}", f"{tensor.datatype!r} is not a datatype", hint)
+    count = shape[0] if len(shape) == 1 and 0 <= shape[0] < _MOST else _count(name, shape)
+    if part is not None:
+        return tensors.from_binary(f"input {name}", tensor.datatype, part, count)
+    if tensor.data is UNSET:
+        what = "has neither `data` nor `binary_data_size`"
+        raise refused(f"input {name}", what, "send `data`, a list of its values")
+    data = tensors.from_json(name, tensor.datatype, bytes(tensor.data), nulls=nulls)
+    if len(data) != count:
+        hint = "the shape is [rows], or [rows, features] of one tensor with all of them"
+        raise refused(f"input {name}", f"{len(data)} values for shape {shape}", hint)
+    return data
 
 
 def _binary_part(tensor: Tensor, size: object, left: memoryview) -> memoryview:
     """The bytes of one tensor. left: what the tensors before it did not take"""
     if tensor.data is not UNSET:
-        raise refused(f"input {tensor.name}", "has both `data` and `binary_data_size`")
+        what = "has both `data` and `binary_data_size`"
+        raise refused(f"input {tensor.name}", what, "send one of them")
     if type(size) is not int or not 0 <= size <= len(left):
         raise refused(
             f"input {tensor.name}",
@@ -193,7 +270,8 @@ def _binary_part(tensor: Tensor, size: object, left: memoryview) -> memoryview:
 
 def _count(name: str, shape: list[int]) -> int:
     if len(shape) not in {1, 2} or any(not 0 <= size < _MOST for size in shape):
-        raise refused(f"input {name}", f"shape {shape[:8]} is not [n] or [n, m]")
+        hint = "one tensor [rows] a feature, or one [rows, features] for all of them"
+        raise refused(f"input {name}", f"shape {shape[:8]} is not [n] or [n, m]", hint)
     return shape[0] * (shape[1] if len(shape) == 2 else 1)
 
 
@@ -217,20 +295,23 @@ def _matrix(schema: Schema, tensor: Tensor, values: list[Value]) -> list[Values]
     return list(zip(*columns, strict=True))
 
 
-def _by_name(schema: Schema, values: dict[str, tuple[Tensor, list[Value]]]) -> list[list[Value]]:
-    """One tensor [n] or [n, 1] a feature; optional ones may be left out."""
-    if not schema.required <= values.keys() <= schema.known:
-        unknown = [name for name in values if name not in schema.known]
-        missing = [f.name for f in schema.features if f.required and f.name not in values]
-        said = [f"{name[:80]!r} is not a feature" for name in unknown]
-        said += [f"feature {name!r} is missing" for name in missing]
-        more = f" (and {len(said) - 8} more)" if len(said) > 8 else ""
-        hint = f"features are {', '.join(schema.names[:12])}"
-        raise refused("inputs", "; ".join(said[:8]) + more, hint)
+def _by_name(
+    schema: Schema,
+    values: dict[str, tuple[Tensor, list[Value]]],
+    broken: AbstractSet[str],
+    wrong: Gathered,
+) -> list[list[Value]]:
+    """One tensor [n] or [n, 1] a feature; optional ones may be left out.
+
+    broken: tensors that were refused already
+    """
+    if broken or not schema.required <= values.keys() <= schema.known:
+        _misnamed(schema, [*values, *broken], wrong)
     counts = {tensor.shape[0] for tensor, _ in values.values()}
-    if len(counts) != 1:
-        raise refused("inputs", f"tensors have different numbers of rows: {sorted(counts)}")
-    (n,) = counts
+    if len(counts) > 1:
+        what = f"tensors have different numbers of rows: {sorted(counts)}"
+        wrong.add(refused("inputs", what, "every input has one value a row"))
+    n = max(counts, default=0)
     columns: list[list[Value]] = []
     for feature in schema.features:
         found = values.get(feature.name)
@@ -238,10 +319,29 @@ def _by_name(schema: Schema, values: dict[str, tuple[Tensor, list[Value]]]) -> l
             columns.append([None] * n)
             continue
         tensor, data = found
-        if len(tensor.shape) == 2 and tensor.shape[1] != 1:
-            raise refused(f"input {feature.name}", f"shape {tensor.shape} is not [n] or [n, 1]")
-        columns.append(_feature(feature.name, feature, tensor.datatype, data))
+        try:
+            if len(tensor.shape) == 2 and tensor.shape[1] != 1:
+                raise _not_one_a_row(tensor)
+            columns.append(_feature(feature.name, feature, tensor.datatype, data))
+        except PointsmanError as error:
+            wrong.add(error)
     return columns
+
+
+def _misnamed(schema: Schema, given: Collection[str], wrong: Gathered) -> None:
+    """Inputs that are no features, and features that are no inputs."""
+    for name in given:
+        if name not in schema.known:
+            wrong.add(refused(f"input {name[:80]}", "is not a feature", meant(name, schema.names)))
+    for feature in schema.features:
+        if feature.required and feature.name not in given:
+            hint = f"send {OFFERED[feature.type]}"
+            wrong.add(refused("inputs", f"feature {feature.name!r} is missing", hint))
+
+
+def _not_one_a_row(tensor: Tensor) -> PointsmanError:
+    what = f"shape {tensor.shape} is not [n] or [n, 1]"
+    return refused(f"input {tensor.name}", what, "send one value a row")
 
 
 def _feature(name: str, feature: Feature, datatype: str, values: list[Value]) -> list[Value]:
@@ -257,9 +357,9 @@ def _feature(name: str, feature: Feature, datatype: str, values: list[Value]) ->
 
 def _units(tensor: Tensor, values: list[Value]) -> list[str | None]:
     if len(tensor.shape) == 2 and tensor.shape[1] != 1:
-        raise refused(f"input {tensor.name}", f"shape {tensor.shape} is not [n] or [n, 1]")
+        raise _not_one_a_row(tensor)
     if any(isinstance(value, float | bool) for value in values):
-        raise refused(f"input {tensor.name}", "units are BYTES or integers")
+        raise refused(f"input {tensor.name}", "units are BYTES or integers", "send BYTES")
     return [checked_unit(value) for value in values if not isinstance(value, float | bool)]
 
 
@@ -294,32 +394,26 @@ def _scalar_unit(given: dict[str, Any]) -> str | int | None:
     if unit is None or type(unit) in {str, int}:
         found: str | int | None = unit
         return found
-    raise refused("parameters.unit", "is neither a string nor an integer")
+    raise refused("parameters.unit", "is neither a string nor an integer", "send it as a string")
 
 
-def _pin(given: dict[str, Any]) -> str | None:
-    pin = given.get("variant")
-    if pin is None or isinstance(pin, str):
-        return pin
-    raise refused("parameters.variant", "is not a string")
-
-
-def _form(asked: Infer, classes: int) -> Form:
+def _form(asked: Infer, classes: int, wrong: Gathered) -> Form:
     by_default = bool((asked.parameters or {}).get("binary_data_output", False))
     if not asked.outputs:
         return BINARY_OUTPUTS if by_default else JSON_OUTPUTS
     outputs: list[tuple[str, bool, int]] = []
     for wanted in asked.outputs:
         if wanted.name not in OUTPUTS:
-            raise refused(
-                "outputs",
-                f"there is no output {wanted.name[:80]!r}",
-                f"known: {', '.join(OUTPUTS)}",
-            )
+            what = f"there is no output {wanted.name[:80]!r}"
+            wrong.add(refused("outputs", what, f"known: {', '.join(OUTPUTS)}"))
+            continue
         given = wanted.parameters or {}
         top = given.get("classification", 0)
         if type(top) is not int or top < 0 or (top and wanted.name != PROBABILITIES):
-            raise refused(f"output {wanted.name}", "classification is a count, of `probabilities`")
+            hint = f"how many classes to return, with output {PROBABILITIES} only"
+            what = "classification is a count, of `probabilities`"
+            wrong.add(refused(f"output {wanted.name}", what, hint))
+            continue
         binary = given.get("binary_data", by_default)
         outputs.append((wanted.name, bool(binary), min(top, classes)))
     return Form(tuple(outputs))

@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 
 from pointsman.domain.decision import Value
-from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import FeatureType
 from pointsman.gateway.schema import OFFERED
+from pointsman.gateway.violations import refused
 from pointsman.runtime.row_types import SAFE_INTEGER, STRING_CHARACTERS
 
 BINARY_DTYPES: Final[dict[str, str]] = {
@@ -82,10 +82,6 @@ def _json_type(datatype: str) -> Any:
 _JSON: Final = {name: _JsonDecoder(name) for name in DATATYPES if name not in {"FP16", "BF16"}}
 
 
-def refused(where: str, what: str, hint: str = "") -> PointsmanError:
-    return PointsmanError(Kind.INVALID, f"{where}: {what}", hint=hint)
-
-
 def from_json(name: str, datatype: str, data: bytes, *, nulls: bool) -> list[Value]:
     """Row-major values of an input's `data`. nulls: whether null stands for a missing value."""
     decoder = _JSON.get(datatype)
@@ -109,12 +105,13 @@ def from_binary(where: str, datatype: str, data: memoryview, count: int) -> list
         raise refused(where, f"{datatype} is not read here", "send FP32 or FP64")
     size = np.dtype(dtype).itemsize * count
     if len(data) != size:
-        raise refused(where, f"binary_data_size is {len(data)}, the shape needs {size}")
+        hint = f"the shape's {count} values of {datatype}, little-endian and without padding"
+        raise refused(where, f"binary_data_size is {len(data)}, the shape needs {size}", hint)
     array = np.frombuffer(data, dtype)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise refused(where, "holds NaN or Infinity", "send finite numbers only")
     if datatype == "BOOL" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
-        raise refused(where, "a BOOL byte is neither 0 nor 1")
+        raise refused(where, "a BOOL byte is neither 0 nor 1", "send one byte a value: 0 or 1")
     values: list[Value] = array.tolist()
     return values
 
@@ -132,7 +129,8 @@ def _strings(where: str, data: memoryview, count: int) -> list[Value]:
         try:
             values.append(bytes(data[at + 4 : end]).decode())
         except UnicodeDecodeError as error:
-            raise refused(where, f"element {len(values)} is not UTF-8: {error.reason}") from None
+            what = f"element {len(values)} is not UTF-8: {error.reason}"
+            raise refused(where, what, "text is sent as UTF-8") from None
         at = end
     if at != len(data) or len(values) != count:
         raise refused(
@@ -158,20 +156,23 @@ def _as_double(_name: str, values: list[Value]) -> list[Value]:
 def _as_float(name: str, values: list[Value]) -> list[Value]:
     floats = _as_double(name, values)
     if any(v is not None and not -_FLOAT32_MAX <= float(v) <= _FLOAT32_MAX for v in floats):
-        raise refused(f"input {name}", "a value is beyond 32-bit floating point")
+        hint = f"the feature is a float: within ±{_FLOAT32_MAX:.8g}"
+        raise refused(f"input {name}", "a value is beyond 32-bit floating point", hint)
     return floats
 
 
 def _as_integer(name: str, values: list[Value]) -> list[Value]:
     low, high = _INT32
     if any(v is not None and not low <= int(v) <= high for v in values):
-        raise refused(f"input {name}", "a value is beyond 32-bit integers")
+        hint = f"the feature is an integer: {low} to {high}"
+        raise refused(f"input {name}", "a value is beyond 32-bit integers", hint)
     return values
 
 
 def _as_long(name: str, values: list[Value]) -> list[Value]:
     if any(v is not None and int(v) >= 1 << 63 for v in values):
-        raise refused(f"input {name}", "a value is beyond 64-bit signed integers")
+        hint = f"the feature is a long: up to {(1 << 63) - 1}"
+        raise refused(f"input {name}", "a value is beyond 64-bit signed integers", hint)
     return values
 
 
@@ -179,11 +180,10 @@ def _as_string(name: str, values: list[Value]) -> list[Value]:
     for value in values:
         if isinstance(value, str):
             if len(value) > STRING_CHARACTERS:
-                raise refused(
-                    f"input {name}", f"a string is longer than {STRING_CHARACTERS} characters"
-                )
+                what = f"a string is longer than {STRING_CHARACTERS} characters"
+                raise refused(f"input {name}", what, "send a shorter text")
             if "\0" in value:
-                raise refused(f"input {name}", "a string contains NUL")
+                raise refused(f"input {name}", "a string contains NUL", "remove it")
     return values
 
 

@@ -16,6 +16,14 @@ from pointsman.gateway.schema import ATTRIBUTE_TYPES, Schema
 from pointsman.runtime.row_types import FEATURE_TYPES, STRING_CHARACTERS
 
 MOST: Final = 20
+UNKNOWN: Final = "not known"
+MISSING: Final = "missing"
+_MEMBER: Final = {
+    "Object contains unknown field ": UNKNOWN,
+    "Object missing required field ": MISSING,
+}
+"""What a decoder says of members, and what we say."""
+
 _TOP: Final[dict[str, Any]] = {"unit": str | int | None, "variant": str | None, "id": str | None}
 
 
@@ -32,8 +40,17 @@ def explain(
     except (msgspec.DecodeError, ValueError, RecursionError) as broken:
         return not_json(broken, body)
     found = tuple(islice(_top(schema, value, features=features), MOST + 1))
-    if not found:
-        found = (Violation("", _plain(str(error))),)
+    return together(found or (Violation("", plain(str(error))),))
+
+
+def refused(where: str, what: str, hint: str = "") -> PointsmanError:
+    """The refusal of one thing in a request. where: `input amount`, `parameters.unit`"""
+    found = Violation(where, what, hint)
+    return PointsmanError(Kind.INVALID, f"{where}: {what}", hint=hint, violations=(found,))
+
+
+def together(found: Sequence[Violation]) -> PointsmanError:
+    """One refusal (INVALID) of everything that is wrong with a body. found: at least one"""
     first = found[0]
     more = ""
     if len(found) > 1:
@@ -43,15 +60,44 @@ def explain(
         Kind.INVALID,
         f"{path}{first.message}{more}",
         hint=first.hint,
-        violations=found[:MOST],
+        violations=tuple(found[:MOST]),
     )
+
+
+class Gathered:
+    """What is wrong with one request, so that it is refused for all of it at once.
+
+    As a context manager it takes what is raised as INVALID; everything else goes on.
+    """
+
+    __slots__ = ("found",)
+
+    def __init__(self) -> None:
+        self.found: list[Violation] = []
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        if not isinstance(error, PointsmanError) or error.kind is not Kind.INVALID:
+            return False
+        self.add(error)
+        return True
+
+    def add(self, error: PointsmanError) -> None:
+        self.found += error.violations or (Violation("", error.message, error.hint),)
+
+    def end(self) -> None:
+        """Raises PointsmanError(INVALID) where anything was found."""
+        if self.found:
+            raise together(self.found)
 
 
 def not_json(error: Exception, body: bytes | bytearray) -> PointsmanError:
     """The refusal of a body that is not JSON."""
     if not body:
         return PointsmanError(Kind.MALFORMED, "the body is empty", hint="send JSON")
-    said = _plain(str(error)).removeprefix("JSON is malformed: ")
+    said = plain(str(error)).removeprefix("JSON is malformed: ")
     if said == "Number out of range":
         return PointsmanError(
             Kind.INVALID,
@@ -74,7 +120,7 @@ def _top(schema: Schema, value: Any, *, features: bool) -> Iterator[Violation]:
     if value.get("context") is not None:
         yield from _context(schema, value["context"])
     if features and "features" not in value:
-        yield Violation("features", "missing", _shape_hint(features))
+        yield Violation("features", MISSING, _shape_hint(features))
     elif features:
         yield from _features(schema, value["features"])
 
@@ -110,7 +156,7 @@ def _row(schema: Schema, path: str, row: Any) -> Iterator[Violation]:
         if value is not None:
             yield from _typed(place, value, FEATURE_TYPES[feature.type], feature.type.value)
         elif feature.required:
-            what = "null, but required" if feature.name in row else "missing"
+            what = "null, but required" if feature.name in row else MISSING
             yield Violation(place, what, f"send a {feature.type.value}")
 
 
@@ -118,7 +164,7 @@ def _typed(path: str, value: Any, kind: Any, name: str = "") -> Iterator[Violati
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        said = _plain(str(error))
+        said = plain(str(error))
         hint = f"declared as {name}" if name else ""
         if isinstance(value, str) and len(value) > STRING_CHARACTERS:
             said = f"longer than {STRING_CHARACTERS} characters"
@@ -128,9 +174,23 @@ def _typed(path: str, value: Any, kind: Any, name: str = "") -> Iterator[Violati
 def _unknown(path: str, given: dict[str, Any], allowed: Sequence[str]) -> Iterator[Violation]:
     for name in given:
         if name not in allowed:
-            near = difflib.get_close_matches(name, allowed, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {_listed(allowed)}"
-            yield Violation(f"{path}{name[:80]}", "not known", hint)
+            yield Violation(f"{path}{name[:80]}", UNKNOWN, meant(name, allowed))
+
+
+def meant(name: str, known: Sequence[str]) -> str:
+    """A hint for a name that is not known."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]!r}?" if near else f"known: {_listed(known)}"
+
+
+def located(path: str, error: Exception) -> tuple[str, str]:
+    """Where below `path` a decoder met a problem, and which, in our words."""
+    said, _, place = str(error).replace("`", "").partition(" - at $")
+    path += place
+    for begin, words in _MEMBER.items():
+        if said.startswith(begin):
+            return f"{path}.{said.removeprefix(begin)}".removeprefix("."), words
+    return path, said
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -150,6 +210,6 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def _plain(said: str) -> str:
+def plain(said: str) -> str:
     """msgspec's words without its `- at $.path` and back-ticks."""
     return said.partition(" - at `")[0].replace("`", "")

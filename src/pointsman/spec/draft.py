@@ -44,13 +44,17 @@ class Draft:
 
     def declares(self, *path: str | int) -> bool:
         """Whether the document has this below `spec`, understood or not."""
+        return self.at(*path, default=_NOT_THERE) is not _NOT_THERE
+
+    def at(self, *path: str | int, default: Any = None) -> Any:
+        """What the document has there below `spec`, as it is written."""
         value: Any = self.raw
         for part in path:
             try:
                 value = value[part]
             except (KeyError, IndexError, TypeError):
-                return False
-        return True
+                return default
+        return value
 
     @classmethod
     def of(cls, project: Project, raw: dict[str, Any]) -> Self:
@@ -117,6 +121,7 @@ class Draft:
         )
 
 
+_NOT_THERE = object()
 _DEFAULTED = frozenset({"decision", "outcomes"})
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from pointsman.conditions import compile_condition
 from pointsman.domain.errors import PointsmanError
-from pointsman.domain.names import CHAMPION
+from pointsman.domain.names import CHAMPION, is_name
 from pointsman.domain.suggestion import did_you_mean
 from pointsman.domain.table import SPACE, Attribute
 from pointsman.spec.draft import Draft
@@ -37,11 +37,20 @@ def check_rules(draft: Draft, report: Report) -> None:
             _condition(draft, rule.when, (*path, "when"), report)
 
 
-def known_variant(draft: Draft, report: Report, path: Path, name: str) -> None:
-    """A violation where no variant has this name."""
+def known_variant(
+    draft: Draft, report: Report, path: Path, name: str, *, at_key: bool = False
+) -> None:
+    """A violation where no variant has this name. at_key: the name is a key, not a value"""
     if name not in draft.variants and "variants" not in draft.broken:
         hint = did_you_mean(name, draft.variants)
-        report.add(path, f"there is no variant named '{name}'", hint)
+        report.add(path, f"there is no variant named '{name}'", hint, at_key=at_key)
+
+
+def _named(draft: Draft, path: Path) -> list[str]:
+    """Names that are the keys of a mapping, whatever is wrong with what stands behind them."""
+    given = draft.at(*path[1:])
+    keys = list(given) if isinstance(given, dict) else []
+    return [key for key in keys if isinstance(key, str) and is_name(key)]
 
 
 def _names(draft: Draft, report: Report) -> None:
@@ -94,14 +103,11 @@ def _action(draft: Draft, path: Path, report: Report) -> None:
 
 
 def _split(draft: Draft, rule: Rule, path: Path, report: Report) -> None:
+    path = (*path, "split")
+    for variant in _named(draft, path):
+        known_variant(draft, report, (*path, variant), variant, at_key=True)
     if rule.split is None:
         return
-    path = (*path, "split")
-    for variant in rule.split:
-        if variant not in draft.variants and "variants" not in draft.broken:
-            hint = did_you_mean(variant, draft.variants)
-            message = f"there is no variant named '{variant}'"
-            report.add((*path, variant), message, hint, at_key=True)
     if not rule.split:
         report.add(path, "splits over no variant", "give each variant a weight")
         return
@@ -128,10 +134,14 @@ def _holdout(draft: Draft, rule: Rule, path: Path, report: Report) -> None:
 
 
 def _shadows(draft: Draft, rule: Rule, path: Path, report: Report) -> None:
+    given = draft.at(*path[1:], "shadow")
+    for index in range(len(given) if isinstance(given, list) else 0):
+        name = draft.at(*path[1:], "shadow", index, "variant")
+        if isinstance(name, str) and is_name(name):
+            known_variant(draft, report, (*path, "shadow", index, "variant"), name)
     seen: set[str] = set()
     for index, shadow in enumerate(rule.shadow):
         where = (*path, "shadow", index)
-        known_variant(draft, report, (*where, "variant"), shadow.variant)
         if shadow.variant in seen:
             message = f"'{shadow.variant}' is a shadow here already"
             report.add((*where, "variant"), message, "keep one, with the percentage you want")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from pointsman.domain import evidence
 from pointsman.domain.evidence import Paired, Payload
@@ -20,6 +20,8 @@ from pointsman.store.evidence_schema import (
     traffic,
 )
 from pointsman.store.rows import Piece
+
+_HOUR_MS: Final = 3_600_000
 
 _COMPARED: Final = (
     evidence.DENIED,
@@ -72,6 +74,16 @@ def lines(connection: Connection, project: str, since_ms: int = 0) -> list[Line]
         .group_by(*keys)
     )
     return [Line(*tuple(row)) for row in found]
+
+
+def reasons(connection: Connection, project: str, since_ms: int) -> dict[str, int]:
+    """Decisions by reason, from the hour of `since_ms` on."""
+    found = connection.execute(
+        select(traffic.c.reason, func.sum(traffic.c.decisions))
+        .where(traffic.c.project == project, traffic.c.hour_ms >= since_ms - since_ms % _HOUR_MS)
+        .group_by(traffic.c.reason)
+    )
+    return {row[0]: int(row[1]) for row in found}
 
 
 def gauges(
@@ -163,18 +175,37 @@ def find_decision(connection: Connection, decision_id: str) -> DecisionRecord | 
     return None if found is None else rows.decision_of(found)
 
 
+class Filter(msgspec.Struct, frozen=True):
+    """Which decisions are wanted; empty: any.
+
+    variant: the one assigned; reason: of the assignment, or why another one served
+    """
+
+    unit: str = ""
+    variant: str = ""
+    reason: str = ""
+
+
+EVERYTHING: Final = Filter()
+
+
 def newest_decisions(
-    connection: Connection, project: str, limit: int, unit: str = ""
+    connection: Connection, project: str, limit: int, wanted: Filter = EVERYTHING
 ) -> list[DecisionRecord]:
-    """The newest first, of one unit where one is named."""
+    """The newest first."""
     query = (
         select(decision)
         .where(decision.c.project == project)
         .order_by(decision.c.at_ms.desc(), decision.c.row.desc())
         .limit(limit)
     )
-    if unit:
-        query = query.where(decision.c.unit == unit)
+    if wanted.unit:
+        query = query.where(decision.c.unit == wanted.unit)
+    if wanted.variant:
+        query = query.where(decision.c.assigned == wanted.variant)
+    if wanted.reason:
+        either = (decision.c.reason == wanted.reason, decision.c.served_reason == wanted.reason)
+        query = query.where(or_(*either))
     return [rows.decision_of(row) for row in connection.execute(query)]
 
 

@@ -236,9 +236,16 @@ def _check_exposed(
 @contextlib.contextmanager
 def _owned(wanted: Settings) -> Iterator[None]:
     """The data directory for this parent alone."""
-    wanted.run.mkdir(mode=0o700, parents=True, exist_ok=True)
     flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    descriptor = os.open(wanted.run / _LOCK, flags, 0o600)
+    try:
+        wanted.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(wanted.run / _LOCK, flags, 0o600)
+    except OSError as error:
+        raise PointsmanError(
+            Kind.INVALID,
+            f"--data {wanted.data}: cannot be written to: {error.strerror}",
+            hint="name a directory of this user on a disk that can be written to",
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

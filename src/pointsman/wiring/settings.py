@@ -2,19 +2,41 @@
 
 import ipaddress
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.domain.names import is_name
 from pointsman.spec.scalars import Bytes, Milliseconds
 from pointsman.wiring import secrets
 
+_FLAGS: Final = {
+    "registries": "--registry",
+    "trusted": "--trust-registry",
+    "registry_tokens": "--registry-token",
+    "registry_logins": "--registry-login",
+    "webhook_secrets": "--webhook-secret",
+    "local_roots": "--allow-local",
+    "admin_host_names": "--admin-host-name",
+}
+"""Flags that are not named as their setting is."""
+_NO_FLAG: Final = frozenset(
+    {
+        "poll_s",
+        "journal_keep",
+        "journal_max",
+        "archive_gather",
+        "prepare_timeout_s",
+        "prepare_memory",
+        "prepare_model",
+    }
+)
+_SHOWN: Final = _NO_FLAG | {"port", "admin_port", "workers", "log_level"}
 _TOKENS: Final = frozenset({"POINTSMAN_TOKEN", "POINTSMAN_GATEWAY_TOKEN"})
 
 
@@ -199,11 +221,33 @@ def load(**given: object) -> Settings:
     try:
         found = Settings(**said)  # type: ignore[arg-type] # pydantic checks what comes in
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "settings"
-        what = first["msg"].removeprefix("Value error, ")
-        raise PointsmanError(Kind.INVALID, f"{name}: {what}") from None
+        raise _refused([_violation(problem) for problem in error.errors()]) from None
     return found.model_copy(update={"data": found.data.absolute()})
+
+
+def _violation(problem: Mapping[str, Any]) -> Violation:
+    """What is wrong with one setting, by the names an operator can give it. Values that may be
+    secrets are not repeated."""
+    field = str(problem["loc"][0]) if problem["loc"] else ""
+    what = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if isinstance(problem["input"], int | float) or field in _SHOWN:
+        what = f"{what}, not {str(problem['input'])[:80]!r}"
+    if not field:
+        return Violation("", what)
+    variable = f"POINTSMAN_{field.upper()}"
+    if field in _NO_FLAG:
+        return Violation(variable, what, f"set {variable}")
+    flag = _FLAGS.get(field, f"--{field.replace('_', '-')}")
+    return Violation(flag, what, f"give {flag}, or set {variable}")
+
+
+def _refused(found: list[Violation]) -> PointsmanError:
+    if len(found) > 1:
+        what = f"{len(found)} settings are not valid"
+        return PointsmanError(Kind.INVALID, what, violations=tuple(found))
+    (only,) = found
+    where = f"{only.path}: " if only.path else ""
+    return PointsmanError(Kind.INVALID, f"{where}{only.message}", hint=only.hint)
 
 
 def is_loopback(host: str) -> bool:
