@@ -1,6 +1,7 @@
 """Versions that no logged decision has met are asked, with real models: in plans, and by limits."""
 
 import json
+import shutil
 from random import Random
 
 import numpy as np
@@ -29,6 +30,7 @@ from pointsman.journal.writer import Limits as WriterLimits
 from pointsman.journal.writer import SegmentWriter
 from pointsman.ports import ModelVersion
 from pointsman.runtime import preparation, scoring
+from pointsman.runtime.blobs import BlobStore
 from pointsman.runtime.preparation import Request
 from pointsman.spec.load import load_text
 
@@ -71,14 +73,32 @@ MODELS = {
 }
 
 
+class Models:
+    """The versions, and what was prepared of them: each takes seconds, so it is done once.
+
+    Loading the fifth executes code; it does as its row says.
+    """
+
+    def __init__(self, root):
+        self.directories = {
+            version: save(
+                root / version, model, AGE, form="cloudpickle" if version == "5" else "skops"
+            )
+            for version, model in MODELS.items()
+        }
+        self.blobs = BlobStore(root / "prepared")
+        self._made = {}
+
+    def prepare(self, request):
+        key = (request.version.uri, request.classes, request.features)
+        if key not in self._made:
+            self._made[key] = preparation.prepare(request, self.blobs).digest
+        return self._made[key]
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Directories of the versions. Loading the fifth executes code; it does as its row says."""
-    root = tmp_path_factory.mktemp("models")
-    return {
-        version: save(root / version, model, AGE, form="cloudpickle" if version == "5" else "skops")
-        for version, model in MODELS.items()
-    }
+    return Models(tmp_path_factory.mktemp("models"))
 
 
 class ScoringWorld(World):
@@ -106,8 +126,9 @@ class ScoringWorld(World):
     def _prepare(self, version, classes, features):
         if version.version in self.registry.refused:
             raise PointsmanError(Kind.INVALID, "its golden rows differ")
-        request = Request(version, self.models[version.version], classes, features)
-        made = preparation.prepare(request, self.blobs).digest
+        request = Request(version, self.models.directories[version.version], classes, features)
+        made = self.models.prepare(request)
+        shutil.copytree(self.models.blobs.root, self.blobs.root, dirs_exist_ok=True)
         self.prepared[version.uri, classes, features] = made
         return made
 

@@ -71,16 +71,12 @@ def retentions(ledger: Ledger) -> dict[str, HotRetention]:
 def described(project: Project, table: ProjectTable) -> IngestProject:
     """What a spec and its table say about outcomes."""
     outcomes = project.spec.outcomes
-    rollout = project.spec.rollout
-    bounds = (*rollout.guardrails, *rollout.signals) if rollout is not None else ()
-    wanted = (*project.spec.metrics.values(), *bounds)
-    slices = {name: None for one in wanted for name in one.slices}
     return IngestProject(
         classes=table.classes,
         positive=table.positive,
         label_horizon_ms=outcomes.label.horizon if outcomes.label else None,
         reward_horizon_ms=outcomes.reward.horizon if outcomes.reward else None,
-        slices=tuple(slices),
+        slices=sliced_by(project),
         shares={
             rule.name: tuple(sorted(shares(rule.allocation).items()))
             for rule in table.rules
@@ -90,6 +86,14 @@ def described(project: Project, table: ProjectTable) -> IngestProject:
         events=other_events(project),
         slow_us=tuple(sorted({b for m in project.spec.metrics.values() for b in _slow_us(m)})),
     )
+
+
+def sliced_by(project: Project) -> tuple[str, ...]:
+    """Attributes by whose values evidence is kept too, in the order they are named."""
+    rollout = project.spec.rollout
+    bounds = (*rollout.guardrails, *rollout.signals) if rollout is not None else ()
+    wanted = (*project.spec.metrics.values(), *bounds)
+    return tuple({name: None for one in wanted for name in one.slices})
 
 
 def other_events(project: Project) -> tuple[Event, ...]:

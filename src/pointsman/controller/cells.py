@@ -20,6 +20,7 @@ from pointsman.domain.evidence import (
 )
 from pointsman.domain.records import DecisionRecord, OutcomeKind
 from pointsman.store.payloads import Counts, Key
+from pointsman.store.pulses import FINE_S, Beats
 
 HOUR_MS: Final = 3_600_000
 """Gauges and traffic are kept by hour: `status` needs no finer time."""
@@ -88,6 +89,7 @@ class Changes:
         self.added = Sums()
         self.taken = Sums()
         self.traffic: dict[Key, Counts] = {}
+        self.pulses: dict[Key, Beats] = {}
         self._slices = slices
         self.beside = Beside(self.added.cells, self.taken.cells)
         self.headcount = Headcount()
@@ -102,6 +104,7 @@ class Changes:
         counts = self._counts(record)
         counts.decisions += 1
         counts.latency_us += record.latency_us
+        self._beat(record)
         if record.served and record.action and not record.withheld:
             _latency(self.added.gauges, (*_gauge(record), evidence.LATENCY), record.latency_us)
         if project is None or not project.drawn(record):
@@ -166,6 +169,16 @@ class Changes:
         if counts is None:
             counts = self.traffic[key] = Counts()
         return counts
+
+    def _beat(self, record: DecisionRecord) -> None:
+        start = record.at_ms - record.at_ms % (FINE_S * 1000)
+        key = (record.project, start, record.rule, record.assigned, record.served)
+        beats = self.pulses.get(key)
+        if beats is None:
+            beats = self.pulses[key] = Beats()
+        beats.decisions += 1
+        beats.denied += record.action == "deny"
+        beats.latency_us += record.latency_us
 
     def _stems(self, record: DecisionRecord, project: IngestProject) -> list[Key]:
         """Keys of the cells a decision is in, up to the metric: the whole, and each slice."""

@@ -27,13 +27,13 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
-        error = self._refusal(headers)
+        error = self._refusal(headers, opened=_opens_a_page(scope, headers))
         if error is not None:
             await problem.answer(error)(scope, receive, send)
             return
         await self._app(scope, _bounded(receive), send)
 
-    def _refusal(self, headers: dict[str, bytes]) -> PointsmanError | None:
+    def _refusal(self, headers: dict[str, bytes], *, opened: bool) -> PointsmanError | None:
         host = _bare(headers.get("host", b"").decode("latin-1"))
         if host not in self._hosts:
             return PointsmanError(
@@ -43,7 +43,8 @@ class Edge:
             )
         origin = headers.get("origin", b"").decode("latin-1")
         foreign = bool(origin) and _bare(origin.partition("://")[2]) not in self._hosts
-        if foreign or headers.get("sec-fetch-site", b"") == b"cross-site":
+        elsewhere = headers.get("sec-fetch-site", b"") == b"cross-site"
+        if foreign or (elsewhere and not opened):
             return PointsmanError(
                 Kind.FORBIDDEN, "requests from pages of another origin are not answered"
             )
@@ -51,6 +52,14 @@ class Edge:
         if length.isdigit() and int(length) > BODY_BYTES:
             return _too_large()
         return None
+
+
+def _opens_a_page(scope: Scope, headers: dict[str, bytes]) -> bool:
+    """Whether somebody follows a link to the dashboard, as from a notification: its pages hold no
+    data, and carry no token."""
+    path = scope["path"]
+    page = path in {"/", "/ui"} or path.startswith("/ui/")
+    return page and scope["method"] == "GET" and headers.get("sec-fetch-mode") == b"navigate"
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row
 from pointsman.journal import recovery, segment
 from pointsman.journal.disk import DISK, Disk
 from pointsman.journal.reader import streams
-from pointsman.store import archived, journal_state, retention
+from pointsman.store import archived, journal_state, looks, pulses, retention
 from pointsman.store.database import reader
 from pointsman.store.retention import Register
 
@@ -191,10 +191,12 @@ class Housekeeping:
             self._sweep_project(project, policy, excess, swept)
         longest = max((p.hot_ms for p in policies.values()), default=default.hot_ms)
         with self._engine.begin() as connection:
+            swept.evidence += pulses.delete_old(connection, now)
             swept.orphans += retention.delete_orphans(connection, now - longest, _ROWS_AT_ONCE)
             if now - self._evidence_swept_ms >= DAY_MS:
                 self._evidence_swept_ms = now
                 swept.evidence += retention.delete_evidence(connection, now - EVIDENCE_MS)
+                swept.evidence += looks.delete_old(connection, now - EVIDENCE_MS)
             if swept.decisions or swept.orphans or swept.evidence:
                 retention.give_back(connection, _PAGES_AT_ONCE)
 

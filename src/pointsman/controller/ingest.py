@@ -27,7 +27,7 @@ from pointsman.domain.records import (
 )
 from pointsman.journal import codec
 from pointsman.journal.reader import Position, Reading, Tail, streams
-from pointsman.store import headcounts, ingestion, journal_state, payloads
+from pointsman.store import headcounts, ingestion, journal_state, payloads, pulses
 from pointsman.store.database import reader
 from pointsman.store.journal_state import Ingested, IngestFault
 
@@ -271,6 +271,7 @@ class Ingester:
         tick.unmerged += len(payloads.add_gauges(connection, added.gauges, taken.gauges))
         headcounts.add(connection, changes.headcount.counts)
         payloads.add_traffic(connection, changes.traffic)
+        pulses.add(connection, changes.pulses)
         tick.decisions += len(fresh)
         tick.shadows += seen
         tick.repeated += len(decisions) - len(fresh) + len(shadows) - seen

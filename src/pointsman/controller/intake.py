@@ -58,6 +58,8 @@ class Intake:
         self._troubles = Troubles()
         self._said: dict[str, tuple[int, float]] = {}
         self._caught_up_ms = 0
+        self.records = 0
+        """Taken in since this process started."""
 
     @property
     def troubles(self) -> Troubles:
@@ -72,6 +74,7 @@ class Intake:
         """One tick; whether there is more to read at once. Raises as the ingester does."""
         started_ms = self._now_ms()
         tick = self._ingester.tick()
+        self.records += tick.decisions + tick.shadows + tick.outcomes + tick.overrides
         if not tick.more and not tick.unreadable:
             self._caught_up_ms = started_ms
         self._streams(tick)

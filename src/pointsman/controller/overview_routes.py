@@ -49,7 +49,10 @@ class OverviewRoutes:
         who = caller(request)
         if tenant and not who.may_touch(tenant):
             raise PointsmanError(Kind.NOT_FOUND, f"no tenant {tenant!r}")
-        return {"projects": self._statuses.overview(tenant or who.tenant)}
+        found = self._statuses.overview(tenant or who.tenant)
+        return {
+            "projects": [{**one, "rollout": self._rollouts.glance(one["project"])} for one in found]
+        }
 
     def status(
         self, tenant: str, project: str, since_ms: Annotated[int, Query(ge=0)] = 0
@@ -70,9 +73,10 @@ class OverviewRoutes:
         unit: str = "",
         variant: str = "",
         reason: Reason | None = None,
+        until_ms: Annotated[int, Query(ge=0)] = 0,
     ) -> dict[str, Any]:
         name = qualified(tenant, project)
-        wanted = Filter(unit, variant, reason or "")
+        wanted = Filter(unit, variant, reason or "", until_ms)
         return {"decisions": self._explanations.decisions(name, limit, wanted)}
 
     def explain(self, request: Request, decision_id: str) -> dict[str, Any]:

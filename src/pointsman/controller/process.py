@@ -13,6 +13,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from pointsman.controller.feed import Feed
+from pointsman.controller.news import News
 
 _log = structlog.get_logger(__name__)
 _MOST_WAIT_S: Final = 30.0
@@ -68,20 +69,23 @@ class Loop:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which on its way out lets waiting gateways go at once."""
+    """uvicorn, which on its way out lets those go at once who wait for something to happen."""
 
-    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+    def __init__(self, config: uvicorn.Config, waited_for: tuple[Feed, News]) -> None:
         super().__init__(config)
-        self._feed = feed
+        self._waited_for = waited_for
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._feed.close()
+        for one in self._waited_for:
+            one.close()
         super().handle_exit(sig, frame)
 
 
-async def serve(app: ASGIApp, listener: socket.socket, feed: Feed, loops: list[Loop]) -> None:
+async def serve(
+    app: ASGIApp, listener: socket.socket, waited_for: tuple[Feed, News], loops: list[Loop]
+) -> None:
     """Serves until SIGTERM or SIGINT; then ends what is under way, and the loops."""
-    feed.bind(asyncio.get_running_loop())
+    waited_for[0].bind(asyncio.get_running_loop())
     config = uvicorn.Config(
         app,
         lifespan="off",
@@ -95,7 +99,7 @@ async def serve(app: ASGIApp, listener: socket.socket, feed: Feed, loops: list[L
     for loop in loops:
         loop.start()
     try:
-        await _Server(config, feed).serve(sockets=[listener])
+        await _Server(config, waited_for).serve(sockets=[listener])
     finally:
         for loop in loops:
             await asyncio.to_thread(loop.stop)

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from pointsman.controller import findings, judging, watch
+from pointsman.controller import findings, watch
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.rollouts import Rollouts
-from pointsman.controller.watch import Read, Seen, Watch
-from pointsman.judge.assess import assess
+from pointsman.controller.watch import Seen, Watch
 from pointsman.judge.verdict import Measure
 from pointsman.rollout import words
 from pointsman.rollout.machine import TERMINAL
 from pointsman.rollout.plan import Plan
 from pointsman.rollout.state import State
-from pointsman.store import outbox
+from pointsman.spec import canonical
+from pointsman.store import outbox, revisions, rollouts
 
 Shown = dict[str, Any]
 _RECENT: Final = 20
@@ -45,6 +45,23 @@ class RolloutViews:
             for entry in left
         ]
         return {**_where(seen, plan), **_evidence(seen), "pending": pending}
+
+    def glance(self, name: str) -> Shown | None:
+        """Phase, weight and last verdict, without reading evidence; None without a rollout."""
+        with self._ledger.reading() as connection:
+            state = rollouts.state(connection, name)
+            revision = revisions.current(connection, name)
+        if state is None or revision is None:
+            return None
+        rollout = canonical.parse(revision.spec).spec.rollout
+        if rollout is None:
+            return None
+        return {
+            "variant": rollout.variant,
+            "phase": state.phase.value,
+            "weight": float(state.weight) / 100,
+            "verdict": self._watch.last_verdict(name, state),
+        }
 
 
 def _where(seen: Seen, plan: Plan) -> Shown:
@@ -106,20 +123,18 @@ def _evidence(seen: Seen) -> Shown:
     return {
         "verdict": findings.verdict_of(read.verdict).value,
         "reasons": [reason.text for reason in read.verdict.reasons],
-        "metrics": [_metric(seen, read, measure) for measure in read.verdict.measures],
+        "metrics": [_metric(seen, measure) for measure in read.verdict.measures],
     }
 
 
-def _metric(seen: Seen, read: Read, measure: Measure) -> Shown:
+def _metric(seen: Seen, measure: Measure) -> Shown:
     """One criterion: differences to the champion, shares where they are relative."""
     criterion = measure.criterion
-    known = judging.evidence_of(read.judging, read.wanted, read.sound).metrics.get(criterion.key)
-    found = assess(criterion, known, read.wanted.criteria, measure.harm_alpha)
     return {
         "role": criterion.role.value,
         "metric": criterion.metric,
         "slice": criterion.slice,
-        "verdict": findings.verdict_of(found).value,
+        "verdict": measure.verdict,
         "value": measure.estimate,
         "low": measure.lower,
         "high": measure.upper,
@@ -130,5 +145,5 @@ def _metric(seen: Seen, read: Read, measure: Measure) -> Shown:
         "challenger": measure.challenger,
         "champion": measure.champion,
         "method": measure.method,
-        "text": found.reasons[0].text,
+        "text": measure.text,
     }

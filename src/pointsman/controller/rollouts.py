@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 from pointsman.controller import judging, state
 from pointsman.controller.deeds import ACTOR, Deeds
 from pointsman.controller.ledger import Ledger
+from pointsman.controller.looks import Looks
 from pointsman.controller.watch import Seen, Watch
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.rollout.machine import Phase
@@ -25,7 +26,7 @@ from pointsman.rollout.plan import Answer, Plan, Record
 from pointsman.rollout.reconcile import reconcile
 from pointsman.rollout.state import Transition
 from pointsman.spec import canonical
-from pointsman.store import outbox, revisions, rollouts
+from pointsman.store import looks, outbox, revisions, rollouts
 from pointsman.store.audit import Entry
 from pointsman.store.revisions import Revision
 from pointsman.store.rollouts import Overtaken
@@ -48,6 +49,7 @@ class Rollouts:
         self._deeds = deeds
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._rested_at: defaultdict[str, float] = defaultdict(float)
+        self._looks = Looks()
 
     def turn(self) -> bool:
         """One tick of each project. False: what is left waits for time or for somebody."""
@@ -114,8 +116,12 @@ class Rollouts:
             for answer in plan.answers:
                 rollouts.answer(connection, answer)
             outbox.put(connection, name, tasks, self._ledger.now_ms())
+            if seen.state is not None:
+                looks.add(connection, name, seen.state.attempt, new)
 
+        new = self._looks.new(name, seen, self._ledger.now_ms())
         self._ledger.commit([_entry(name, record) for record in records], work)
+        self._looks.keep(name, seen, new)
         for record in records:
             _log.info(
                 "rollout",

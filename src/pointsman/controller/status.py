@@ -22,7 +22,7 @@ from pointsman.domain.table import SPACE, ProjectTable, Rule, Runtime, Variant
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import canonical
 from pointsman.spec.models import Project
-from pointsman.store import audit, overview, proposals, published, revisions
+from pointsman.store import audit, overview, proposals, published, pulses, revisions
 from pointsman.store import switches as local_switches
 from pointsman.store.overview import Line
 from pointsman.store.revisions import Revision
@@ -34,6 +34,8 @@ SPLIT_TRAFFIC: Final = "what the split drew in the rule's present epoch, by vari
 ALL_TRAFFIC: Final = "all traffic of the present version, whatever the rule: not to compare by"
 """What figures are of; for people."""
 
+LATELY_MS: Final = 300_000
+"""Traffic of the past five minutes is what a list of projects calls actual."""
 _DAY_MS: Final = 86_400_000
 _REUSE: Final = 10.0
 """Evidence is used again for this many times as long as it took to read."""
@@ -131,19 +133,25 @@ class Statuses:
         with self._ledger.reading() as connection:
             found = revisions.active(connection, tenant)
             switches = [switch.target for switch in published.kill_switches(connection)]
+            lately = pulses.recent(connection, self._ledger.now_ms() - LATELY_MS)
+            told = {r.project: audit.entries(connection, target=r.project, limit=1) for r in found}
         rows = []
         for revision in found:
             name = revision.project
             killed = [*switches, *(s["target"] for s in self._workers.local_switches(name))]
+            table, last = self._projects.table(revision), next(iter(told[name]), None)
             rows.append(
                 {
                     "project": name,
                     "number": revision.number,
                     "revision": revision.digest,
                     "phase": phase(revision, self._workers.loaded(name), killed),
-                    "shares": _short(self._projects.table(revision)),
-                    "at_ms": revision.at_ms,
-                    "actor": revision.actor,
+                    "shares": _short(table),
+                    "target": targets(table.rules[-1]),
+                    "actual": _parts(lately.get(name, {})),
+                    "sentence": last.sentence if last else "",
+                    "at_ms": last.at_ms if last else revision.at_ms,
+                    "actor": last.actor if last else revision.actor,
                 }
             )
         return rows
@@ -156,7 +164,7 @@ class Statuses:
             found = revisions.history(connection, name, limit)
         return {
             "project": name,
-            "entries": _happened(entries, by_gateways)[:limit],
+            "entries": happened(entries, by_gateways)[:limit],
             "revisions": [
                 {
                     "number": revision.number,
@@ -216,6 +224,12 @@ class Statuses:
         }
 
 
+def _parts(counts: Mapping[str, int]) -> dict[str, float] | None:
+    """Each one's part of all; None of nothing."""
+    total = sum(counts.values())
+    return {name: n / total for name, n in counts.items()} if total else None
+
+
 def phase(revision: Revision, loaded: Sequence[Mapping[str, Any]], killed: Sequence[str]) -> str:
     """`killed`, `degraded` (a worker refused the table), `updating`, `serving`; `published` where
     no gateway has reported here."""
@@ -229,7 +243,7 @@ def phase(revision: Revision, loaded: Sequence[Mapping[str, Any]], killed: Seque
     return "serving" if current else "updating"
 
 
-def _happened(entries: Sequence[audit.Logged], told: Sequence[local_switches.Told]) -> list[Shown]:
+def happened(entries: Sequence[audit.Logged], told: Sequence[local_switches.Told]) -> list[Shown]:
     """What was changed here, and what gateways did by themselves, newest first."""
     found: list[Shown] = [
         {

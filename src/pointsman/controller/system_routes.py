@@ -1,13 +1,15 @@
 """Health, versions, the installation's check-up, and the registry's webhook."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final
 
 import msgspec
-from fastapi import Request
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
 
 from pointsman import __version__
+from pointsman.controller.news import News
 from pointsman.controller.permissions import Permission, Route
 from pointsman.domain.errors import Kind, PointsmanError
 
@@ -25,6 +27,7 @@ class Check(msgspec.Struct, frozen=True):
 
 
 Probe = Callable[[], Check]
+_encode: Final = msgspec.json.Encoder().encode
 _BUSY: Final = "the check itself failed"
 
 
@@ -33,6 +36,7 @@ class SystemRoutes:
 
     facts: what `version` tells besides the version; probes: what `doctor` runs
     webhooks: by registry name; nudge: called after a genuine delivery
+    news: what `GET /v1/news` tells
     """
 
     def __init__(
@@ -41,11 +45,13 @@ class SystemRoutes:
         probes: list[Probe],
         webhooks: Mapping[str, VerifyWebhook],
         nudge: Callable[[], None],
+        news: News,
     ) -> None:
         self._facts = facts
         self._probes = probes
         self._webhooks = webhooks
         self._nudge = nudge
+        self._news = news
 
     def routes(self) -> list[Route]:
         public, read = Permission.PUBLIC, Permission.READ
@@ -53,6 +59,7 @@ class SystemRoutes:
             Route("GET", "/healthz", public, self.health),
             Route("GET", "/v1/version", read, self.version),
             Route("GET", "/v1/doctor", read, self.doctor),
+            Route("GET", "/v1/news", read, self.news),
             Route("POST", "/v1/webhooks/mlflow/{registry}", public, self.webhook, 202),
         ]
 
@@ -61,6 +68,17 @@ class SystemRoutes:
 
     def version(self) -> dict[str, Any]:
         return {"version": __version__, **self._facts()}
+
+    async def news(self) -> Response:
+        """Server-sent events: `news`, each time something is new, once a second at most."""
+        return StreamingResponse(
+            self._told(), media_type="text/event-stream", headers={"cache-control": "no-store"}
+        )
+
+    async def _told(self) -> AsyncIterator[bytes]:
+        async for stamp in self._news.follow():
+            said = b": still here" if stamp is None else b"event: news\ndata: " + _encode(stamp)
+            yield said + b"\n\n"
 
     async def doctor(self) -> dict[str, Any]:
         checks = await asyncio.gather(*(asyncio.to_thread(_run, probe) for probe in self._probes))

@@ -158,6 +158,15 @@ class Watch:
             read,
         )
 
+    def last_verdict(self, name: str, rollout: State) -> str:
+        """The verdict on this attempt as it was last read; empty where there is none."""
+        _, last = self._last.get(name, (0.0, None))
+        if last is None or last.verdict is None:
+            return ""
+        known = last.judging
+        same = (known.attempt, known.after_epoch) == _attempt(rollout)
+        return findings.verdict_of(last.verdict).value if same else ""
+
     def _known(self, name: str, rollout: State, reuse_s: float) -> Read | None:
         """What was read of this attempt within so many seconds."""
         read_at, last = self._last.get(name, (0.0, None))

@@ -8,6 +8,8 @@ import math
 from collections.abc import Iterator
 from typing import assert_never
 
+from msgspec.structs import replace
+
 from pointsman.judge.e_value import log_e_beyond
 from pointsman.judge.effect import Effect, MetricEvidence, Unknown, effect
 from pointsman.judge.multiplicity import e_benjamini_hochberg, weighted_alpha
@@ -45,7 +47,7 @@ def judge(evidence: Evidence, criteria: Criteria) -> Verdict:
         _assessed(item, evidence.metrics.get(item.key), criteria, share)
         for item, share in zip(criteria.items, shares, strict=True)
     ]
-    measures = tuple(finding.measures[0] for finding in findings)
+    measures = tuple(_told(finding) for finding in findings)
     by_role = {
         role: [f for f, c in zip(findings, criteria.items, strict=True) if c.role is role]
         for role in Role
@@ -71,6 +73,12 @@ def judge(evidence: Evidence, criteria: Criteria) -> Verdict:
     if open_yet:
         return Inconclusive(open_yet, measures)
     return Pass(_reasons(findings, Pass), measures)
+
+
+def _told(finding: Verdict) -> Measure:
+    """The measure of one criterion, with the verdict on it."""
+    verdict = str(type(finding).__struct_config__.tag)
+    return replace(finding.measures[0], verdict=verdict, text=finding.reasons[0].text)
 
 
 def assess(

@@ -133,6 +133,16 @@ def jackknife(blocks: Sequence[RatioBlock], statistic: Statistic) -> Jackknife |
     return Jackknife(value1, value2, without1, without2, 2.0 * float(one.sum() + two.sum()))
 
 
+def estimate(cells: Cells, statistic: Statistic) -> float | None:
+    """The metric of one arm in one epoch; None where that is not to be had yet, as in
+    `jackknife`."""
+    table = dense(cells)
+    filled = table.sum(axis=1) > 0
+    if not _enough(*statistic.support(table.sum(axis=0))) or int(filled.sum()) < _MIN_BUCKETS:
+        return None
+    return _jackknifed(table, filled, statistic)[0]
+
+
 def dense(cells: Cells) -> Floats:
     """Counts by unit bucket, shape (64, cells)."""
     width = len(cells.counts)

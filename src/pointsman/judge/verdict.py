@@ -153,6 +153,7 @@ class Measure(msgspec.Struct, frozen=True):
         holds at every look but for `alpha`
     harm_lower, harm_upper: the same at `harm_alpha`, which decides on harm
     challenger, champion: levels; n: units or decisions of each
+    verdict, text: on this criterion alone, `pass`, `fail`, `inconclusive` or `no_data`, and why
     """
 
     criterion: Criterion
@@ -167,6 +168,8 @@ class Measure(msgspec.Struct, frozen=True):
     challenger: float | None = None
     champion: float | None = None
     method: str = ""
+    verdict: str = "no_data"
+    text: str = ""
 
 
 class Pass(msgspec.Struct, frozen=True, tag="pass"):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 import rfc8785
-from sqlalchemy import Connection, desc, insert, select
+from sqlalchemy import Connection, desc, func, insert, select
 
 from pointsman.store.control_schema import audit
 
@@ -102,6 +102,11 @@ def verify(connection: Connection) -> AuditReport:
             return AuditReport(expected - 1, previous, expected, problem)
         previous, expected = claimed, expected + 1
     return AuditReport(expected - 1, previous)
+
+
+def newest(connection: Connection) -> int:
+    """The sequence number of the newest entry, 0 where there is none."""
+    return connection.scalar(select(func.max(audit.c.seq))) or 0
 
 
 def entries(

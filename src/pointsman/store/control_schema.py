@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKeyConstraint,
     Index,
     Integer,
@@ -203,6 +204,28 @@ rollout_publication = Table(
     # Of the revision that carries it.
     Column("revision", Integer, nullable=False),
 )
+
+look = Table(
+    "rollout_look",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("role", Text, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("slice", Text, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True),
+    Column("verdict", Text, nullable=False),
+    # Of the difference to the champion; null where nothing is known yet, or it is unbounded.
+    Column("value", Float),
+    Column("low", Float),
+    Column("high", Float),
+    Column("bound", Float, nullable=False),
+    Column("unit", Text, nullable=False),
+    Column("n", BigInteger, nullable=False),
+    Column("n_champion", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""How the evidence of a rollout's criteria stood when it was looked at, thinned out."""
 
 outbox = Table(
     "outbox",

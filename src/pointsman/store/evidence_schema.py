@@ -249,6 +249,24 @@ traffic = Table(
 )
 """Counts of all decisions by everything that a share or a rate is asked for."""
 
+pulse = Table(
+    "pulse",
+    metadata,
+    Column("project", Text, primary_key=True),
+    # Length of the stretch of time, and its start.
+    Column("step_s", Integer, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True),
+    Column("rule", Text, primary_key=True),
+    Column("assigned", Text, primary_key=True),
+    Column("served", Text, primary_key=True),
+    Column("decisions", BigInteger, nullable=False),
+    Column("denied", BigInteger, nullable=False),
+    Column("latency_us", BigInteger, nullable=False),
+    Index("ix_pulse_age", "step_s", "at_ms"),
+    sqlite_with_rowid=False,
+)
+"""All decisions by short stretches of time, for pictures of what happened when; never judged by."""
+
 override = Table(
     "override",
     metadata,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, case, func, or_, select
 
 from pointsman.domain import evidence
 from pointsman.domain.evidence import Paired, Payload
@@ -19,6 +19,7 @@ from pointsman.store.evidence_schema import (
     shadow,
     traffic,
 )
+from pointsman.store.pulses import Pulse
 from pointsman.store.rows import Piece
 
 _HOUR_MS: Final = 3_600_000
@@ -84,6 +85,28 @@ def reasons(connection: Connection, project: str, since_ms: int) -> dict[str, in
         .group_by(traffic.c.reason)
     )
     return {row[0]: int(row[1]) for row in found}
+
+
+def hours(connection: Connection, project: str, from_ms: int, until_ms: int) -> list[Pulse]:
+    """Traffic of hours that begin in [from_ms, until_ms), in order of time."""
+    keys = (traffic.c.hour_ms, traffic.c.rule, traffic.c.assigned, traffic.c.served)
+    denied = case((traffic.c.action == "deny", traffic.c.decisions), else_=0)
+    query = (
+        select(
+            *keys,
+            func.sum(traffic.c.decisions),
+            func.sum(denied),
+            func.sum(traffic.c.latency_us),
+        )
+        .where(
+            traffic.c.project == project,
+            traffic.c.hour_ms >= from_ms - from_ms % _HOUR_MS,
+            traffic.c.hour_ms < until_ms,
+        )
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+    return [Pulse(*tuple(row)) for row in connection.execute(query)]
 
 
 def gauges(
@@ -179,11 +202,13 @@ class Filter(msgspec.Struct, frozen=True):
     """Which decisions are wanted; empty: any.
 
     variant: the one assigned; reason: of the assignment, or why another one served
+    until_ms: made before; 0 = up to now
     """
 
     unit: str = ""
     variant: str = ""
     reason: str = ""
+    until_ms: int = 0
 
 
 EVERYTHING: Final = Filter()
@@ -203,6 +228,8 @@ def newest_decisions(
         query = query.where(decision.c.unit == wanted.unit)
     if wanted.variant:
         query = query.where(decision.c.assigned == wanted.variant)
+    if wanted.until_ms:
+        query = query.where(decision.c.at_ms < wanted.until_ms)
     if wanted.reason:
         either = (decision.c.reason == wanted.reason, decision.c.served_reason == wanted.reason)
         query = query.where(or_(*either))

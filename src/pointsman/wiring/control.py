@@ -16,8 +16,10 @@ from pointsman.controller.aliases import Aliases
 from pointsman.controller.archiving import Archiver
 from pointsman.controller.arrivals import Arrivals
 from pointsman.controller.asking import Asking
+from pointsman.controller.breakdown import Breakdowns
 from pointsman.controller.candidate import Workshop
 from pointsman.controller.catalog import Catalog, retentions
+from pointsman.controller.dashboard_routes import DashboardRoutes
 from pointsman.controller.deeds import Deeds
 from pointsman.controller.explanation import Explanations
 from pointsman.controller.export_routes import ExportRoutes
@@ -28,8 +30,10 @@ from pointsman.controller.housekeeping import Housekeeping, SegmentRetention
 from pointsman.controller.ingest import Ingester
 from pointsman.controller.intake import Intake
 from pointsman.controller.ledger import Ledger
+from pointsman.controller.news import News, Stamp
 from pointsman.controller.overview_routes import OverviewRoutes
 from pointsman.controller.permissions import Authenticator
+from pointsman.controller.picture_routes import PictureRoutes
 from pointsman.controller.process import Loop
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
@@ -42,11 +46,13 @@ from pointsman.controller.shadowing import Shadowing
 from pointsman.controller.status import Statuses
 from pointsman.controller.switches import Switches
 from pointsman.controller.system_routes import SystemRoutes
+from pointsman.controller.timeline import Timelines
 from pointsman.controller.watch import Watch
+from pointsman.dashboard import STATIC
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.runtime import scoring
 from pointsman.runtime.blobs import BlobStore
-from pointsman.store import access, published
+from pointsman.store import access, audit, published
 from pointsman.store.access import Role, Token
 from pointsman.store.audit import Entry
 from pointsman.store.database import DATABASE_FILE, DataLock, open_database, when_full
@@ -81,7 +87,8 @@ class Controller:
             self.feed = Feed(None)
             ledger = Ledger(self.engine, self.feed, clock)
             self.created = _first_start(ledger, handover)
-            self.loops, self.app = _graph(wanted, handover, (self.engine, self.feed, ledger, clock))
+            base = (self.engine, self.feed, ledger, clock)
+            self.loops, self.news, self.app = _graph(wanted, handover, base)
         except BaseException:
             self.lock.close()
             raise
@@ -93,7 +100,7 @@ class Controller:
 
 def _graph(
     wanted: Settings, handover: Handover, base: tuple[Engine, Feed, Ledger, SystemClock]
-) -> tuple[list[Loop], ASGIApp]:
+) -> tuple[list[Loop], News, ASGIApp]:
     engine, feed, ledger, clock = base
     blobs = BlobStore(wanted.blobs)
     registries, local = sources.registries(wanted)
@@ -135,21 +142,24 @@ def _graph(
     exports = Exports(wanted.data, ledger, blobs, archiver.workbench)
     background = Background(loops, intake, keeper.ballast)
     checkup = Checkup(wanted, engine, workers, background, registries)
+    news = News(lambda: _stamp(ledger, intake))
     routes = [
         *ProjectRoutes(projects, switches, aliases, verbs, workers).routes(),
         *verbs.routes(),
         *OverviewRoutes(statuses, explanations, projects, views).routes(),
+        *PictureRoutes(Timelines(ledger, projects), Breakdowns(ledger, projects)).routes(),
+        *DashboardRoutes(STATIC).routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
         *ExportRoutes(exports).routes(),
         *AccessRoutes(ledger).routes(),
         *GatewayRoutes(feed, blobs, explanations.feedback).routes(),
         *SystemRoutes(
-            checkup.facts, checkup.probes(), sources.webhooks(wanted, clock), watching.nudge
+            checkup.facts, checkup.probes(), sources.webhooks(wanted, clock), watching.nudge, news
         ).routes(),
     ]
     authenticator = Authenticator(engine, handover.gateway_digest)
     hosts = {*wanted.admin_host_names, wanted.admin_host}
-    return loops, app.build(routes, authenticator, hosts)
+    return loops, news, app.build(routes, authenticator, hosts)
 
 
 def _first_start(ledger: Ledger, handover: Handover) -> bool:
@@ -182,6 +192,11 @@ def _first_start(ledger: Ledger, handover: Handover) -> bool:
     else:
         ledger.resume(known)
     return locked and bool(handover.admin_id)
+
+
+def _stamp(ledger: Ledger, intake: Intake) -> Stamp:
+    with ledger.reading() as connection:
+        return Stamp(audit.newest(connection), intake.records)
 
 
 def _make_room(keeper: Housekeeping, keeping: Loop) -> None:
@@ -224,7 +239,8 @@ def run(wanted: Settings) -> None:
         listener = process.listen(wanted.admin_host, wanted.admin_port, shared=child)
         port = int(listener.getsockname()[1])
         say_ready(wanted.run, Ready(os.getpid(), port, controller.created))
-        asyncio.run(process.serve(controller.app, listener, controller.feed, controller.loops))
+        waited_for = (controller.feed, controller.news)
+        asyncio.run(process.serve(controller.app, listener, waited_for, controller.loops))
     except OSError as error:
         where = f"{wanted.admin_host}:{wanted.admin_port}"
         sys.stderr.write(f"{where}: {error.strerror}\n  hint: see --admin-port\n")

@@ -1,0 +1,113 @@
+"""A real Chromium, held to what every page promises: no error, nothing from elsewhere, readable."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, sync_playwright
+from tests.end_to_end.serving import ROOT, Serving
+
+CHROMIUM: Final = Path("/usr/bin/chromium")
+IMAGES: Final = ROOT / "docs" / "images"
+KEEP: Final = "POINTSMAN_SCREENSHOTS"
+"""Set, screenshots of the tests become those of the documentation."""
+
+_ARGUMENTS: Final = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+_INSTALL_LIMIT_S: Final = 300
+
+
+def chromium() -> str:
+    """Where the browser is; installed from the system's packages where it is not there yet."""
+    if CHROMIUM.exists():
+        return str(CHROMIUM)
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        for command in (
+            ["apt-get", "update", "-qq"],
+            ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"],
+        ):
+            done = subprocess.run(command, check=False, timeout=_INSTALL_LIMIT_S, **quiet)  # type: ignore[call-overload] # the same for both
+        assert CHROMIUM.exists(), f"chromium could not be installed:\n{done.stdout[-2000:]}"
+        return str(CHROMIUM)
+    raise AssertionError(f"{CHROMIUM} is missing: install chromium (Debian: apt install chromium)")
+
+
+class Watched:
+    """One page of the dashboard, and what went wrong on it."""
+
+    def __init__(self, page: Page, serving: Serving) -> None:
+        self.page = page
+        self._serving = serving
+        self.wrong: list[str] = []
+        self.elsewhere: list[str] = []
+        page.on("console", self._said)
+        page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        page.on("request", self._asked)
+
+    def open(self, path: str) -> None:
+        """A page by its address, signed in."""
+        where = f"{self._serving.running.admin_url}/ui/#token={self._serving.token}&{path}"
+        self.page.goto("about:blank")
+        self.page.goto(where)
+
+    def sees(self, text: str | re.Pattern[str], limit_s: float = 20.0) -> None:
+        """Waits until somebody who looks can read it."""
+        self.page.get_by_text(text).first.wait_for(state="visible", timeout=limit_s * 1000)
+
+    def keep(self, name: str) -> None:
+        """A screenshot: of the documentation where that is asked for."""
+        if os.environ.get(KEEP):
+            IMAGES.mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
+
+    def check(self) -> None:
+        """Nothing serious for a screen reader, no error, no request that leaves the machine."""
+        found = Axe().run(self.page).response["violations"]
+        serious = [
+            (one["id"], one["help"], [node["target"] for node in one["nodes"]][:3])
+            for one in found
+            if one["impact"] in {"serious", "critical"}
+        ]
+        assert serious == []
+        assert self.wrong == []
+        assert self.elsewhere == []
+
+    def _said(self, message: object) -> None:
+        if getattr(message, "type", "") in {"error", "warning"}:
+            self.wrong.append(getattr(message, "text", ""))
+
+    def _asked(self, request: object) -> None:
+        url = str(getattr(request, "url", ""))
+        own = (self._serving.running.admin_url, "about:", "data:", "blob:")
+        if not url.startswith(own):
+            self.elsewhere.append(url)
+
+
+@contextmanager
+def browsing(serving: Serving, *, dark: bool = False, width: int = 1300) -> Iterator[Watched]:
+    """A fresh window."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=list(_ARGUMENTS))
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            bypass_csp=True,  # axe is put into the page; the policy has a test of its own
+        )
+        try:
+            yield Watched(context.new_page(), serving)
+        finally:
+            browser.close()

@@ -1,0 +1,181 @@
+"""The dashboard in a real browser: a rollout watched to its rollback, a decision explained, a plan
+approved, a revision restored. Everything is done as people do it."""
+
+import json
+import re
+from typing import Any
+
+from tests.end_to_end.browser import Watched, browsing
+from tests.end_to_end.conftest import Registry, Start
+from tests.end_to_end.serving import Serving
+from tests.end_to_end.test_rollout import PROJECT, register, traffic
+
+LIMITED = """
+apiVersion: pointsman/v1
+kind: Project
+metadata: {{name: limited}}
+spec:
+  classes: [ok, fraud]
+  unit: account
+  context: {{account: string, country: {{type: string, default: DE}}}}
+  features: {{amount: double}}
+  decision: {{deny: [fraud]}}
+  variants:
+    champion: {{constant: ok}}
+    strict: {{constant: fraud}}
+  rules:
+    - name: default
+      split: {{champion: {champion}, strict: {strict}}}
+  metrics:
+    denied: {{kind: decision, event: denied, slices: [country]}}
+  limits: {{maxUnitsMoved: 0.2}}
+"""
+
+
+def sent(serving: Serving, project: str, n: int) -> list[dict[str, Any]]:
+    answers = []
+    for number in range(n):
+        country = "FR" if number % 3 == 0 else "DE"
+        status, body = serving.post(
+            f"/v1/projects/{project}:predict",
+            {
+                "unit": f"u-{number}",
+                "context": {"country": country},
+                "features": {"amount": float(number)},
+            },
+        )
+        assert status == 200, body
+        answers.append(body)
+    return answers
+
+
+def taken_in(serving: Serving, project: str, n: int) -> None:
+    def all_are_there() -> bool:
+        return sum(v["decisions"] for v in serving.status(project)["variants"]) >= n
+
+    serving.wait(all_are_there)
+
+
+def test_a_rollout_is_watched_from_its_first_step_to_its_rollback(
+    start: Start, registry: Registry
+) -> None:
+    """Nobody loads the page anew: phase, sentence, traffic and evidence come by themselves."""
+    serving = start()
+    register(registry, "watching")
+    with browsing(serving) as window, traffic(serving, "income"):
+        window.open("/")
+        window.sees("default/income")
+        text = PROJECT.format(
+            name="watched", model="watching", challenger="models:/watching/2", threshold=0.01
+        )
+        serving.apply(text)
+        window.sees("default/watched")
+        window.page.get_by_role("link", name="default/watched").click()
+        window.sees("Can it ship?")
+        with traffic(serving, "watched"):
+            window.sees(re.compile("goes from 0 % to 20 %"), 60)
+            window.sees(re.compile("rolled back from 20 %"), 120)
+            window.sees("rolled back")
+        window.page.get_by_role("heading", name=re.compile("Evidence over time")).wait_for()
+        assert window.page.locator("pm-chart canvas").count() >= 2
+        shown = window.page.get_by_role("region", name=re.compile("challenger less champion"))
+        assert shown.count() <= 1
+        window.keep("rollout")
+        window.check()
+    with browsing(serving, dark=True, width=400) as window:
+        window.open("/p/default/watched")
+        window.sees("Steps so far")
+        width = window.page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 400, "the page is wider than a phone"
+        window.keep("rollout-phone")
+        window.check()
+
+    # The same server shows the rest: what was done can be found, explained and taken back.
+    with browsing(serving) as window:
+        explained(window)
+        approved(window, serving)
+        restored(window, serving)
+        signed_in(window, serving)
+
+
+def explained(window: Watched) -> None:
+    """From the list of decisions to one of them, made again and found equal."""
+    window.open("/p/default/watched/decisions?variant=challenger")
+    window.sees("The newest first")
+    window.keep("decisions")
+    window.check()
+    window.page.locator("tbody a").first.click()
+    window.sees("made again from its record and its table: equal")
+    window.keep("explain")
+    window.check()
+
+
+def approved(window: Watched, serving: Serving) -> None:
+    """A change over its limit is shown before it is made, agreed to by a second person, applied."""
+    serving.apply(LIMITED.format(champion=95, strict=5))
+    answers = sent(serving, "limited", 300)
+    taken_in(serving, "limited", len(answers))
+    wanted = LIMITED.format(champion=50, strict=50)
+    _, made = serving.admin("POST", "/v1/tokens", {"name": "bob", "role": "approver"})
+
+    window.open("/p/default/limited/plan")
+    window.page.get_by_role("textbox", name=re.compile("The project")).fill(wanted)
+    window.page.get_by_role("button", name="Plan", exact=True).click()
+    window.sees(re.compile(r"Over 1 limit"), 60)
+    window.sees(re.compile(r"Of \d+ logged decisions"))
+    window.keep("plan")
+    window.check()
+    window.page.get_by_role("button", name="Apply").click()
+    window.page.get_by_role("dialog").get_by_role("button", name="Apply").click()
+    window.sees(re.compile("limit"), 30)
+    window.page.get_by_role("button", name="Cancel").click()
+
+    with browsing(serving) as other:
+        other.open("/")
+        other.page.evaluate(
+            f"sessionStorage.setItem('pointsman-token', {json.dumps(made['token'])})"
+        )
+        other.page.goto(f"{serving.running.admin_url}/ui/#/p/default/limited/plan")
+        other.page.reload()
+        other.page.get_by_role("textbox", name=re.compile("The project")).fill(wanted)
+        other.page.get_by_role("button", name="Plan", exact=True).click()
+        other.page.get_by_role("button", name=re.compile("Approve plan")).click(timeout=60_000)
+        other.page.get_by_label("Reason").fill("we want them strict")
+        other.page.get_by_role("dialog").get_by_role("button", name="Approve").click()
+        other.sees(re.compile("agreed|approved"), 20)
+
+    window.page.get_by_role("button", name="Apply").click()
+    window.page.get_by_role("dialog").get_by_role("button", name="Apply").click()
+    window.sees(re.compile("revision 2 applied"), 30)
+    assert serving.status("limited")["number"] == 2
+
+
+def restored(window: Watched, serving: Serving) -> None:
+    """Every revision is a difference with a way back, after a word of what it will do."""
+    window.open("/p/default/limited/changes?revision=2")
+    window.sees("rule default")
+    window.keep("changes")
+    window.wrong.clear()
+    window.check()
+    window.page.get_by_role("button", name="Restore").first.click()
+    window.sees(re.compile("become those of revision 1 again"))
+    window.page.get_by_label("Reason").fill("too strict")
+    window.page.get_by_role("dialog").get_by_role("button", name="Restore").click()
+    window.sees(re.compile("back to revision 1"), 20)
+    status = serving.status("limited")
+    assert (status["number"], status["rules"][0]["arms"][0]["target"]) == (3, 0.95)
+
+
+def signed_in(window: Watched, serving: Serving) -> None:
+    """Without a token there is a door and nothing behind it; a wrong one says what to do."""
+    window.open("/")
+    window.sees("default/limited")
+    window.page.get_by_role("button", name="sign out").click()
+    window.sees("Sign in")
+    assert window.page.get_by_text("default/limited").count() == 0
+    window.page.get_by_label("Token").fill("pma_wrong_token")
+    window.page.get_by_role("button", name="Sign in").click()
+    window.sees("no valid token")
+    window.page.get_by_label("Token").fill(serving.token)
+    window.page.get_by_role("button", name="Sign in").click()
+    window.sees("default/limited")
