@@ -11,6 +11,7 @@ from typing import Final
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as Timeout
 from tests.end_to_end.serving import ROOT, Serving
 
 CHROMIUM: Final = Path("/usr/bin/chromium")
@@ -28,6 +29,8 @@ _ARGUMENTS: Final = (
     "--disable-sync",
 )
 _INSTALL_LIMIT_S: Final = 300
+SLOW_S: Final = 120.0
+"""For what a busy machine may take its time over."""
 
 
 def chromium() -> str:
@@ -64,9 +67,14 @@ class Watched:
         self.page.goto("about:blank")
         self.page.goto(where)
 
-    def sees(self, text: str | re.Pattern[str], limit_s: float = 20.0) -> None:
+    def sees(self, text: str | re.Pattern[str], limit_s: float = SLOW_S) -> None:
         """Waits until somebody who looks can read it."""
-        self.page.get_by_text(text).first.wait_for(state="visible", timeout=limit_s * 1000)
+        wanted = self.page.get_by_text(text).locator("visible=true").first
+        try:
+            wanted.wait_for(timeout=limit_s * 1000)
+        except Timeout:
+            shown = self.page.locator("body").inner_text()
+            raise AssertionError(f"{text} is not on the page:\n{shown[:4000]}") from None
 
     def keep(self, name: str) -> None:
         """A screenshot: of the documentation where that is asked for."""
@@ -82,9 +90,9 @@ class Watched:
             for one in found
             if one["impact"] in {"serious", "critical"}
         ]
-        assert serious == []
-        assert self.wrong == []
-        assert self.elsewhere == []
+        assert not serious, serious
+        assert not self.wrong, self.wrong
+        assert not self.elsewhere, self.elsewhere
 
     def _said(self, message: object) -> None:
         if getattr(message, "type", "") in {"error", "warning"}:

@@ -62,7 +62,7 @@ def test_a_rollout_is_watched_from_its_first_step_to_its_rollback(
     """Nobody loads the page anew: phase, sentence, traffic and evidence come by themselves."""
     serving = start()
     register(registry, "watching")
-    with browsing(serving) as window, traffic(serving, "income"):
+    with browsing(serving) as window:
         window.open("/")
         window.sees("default/income")
         text = PROJECT.format(
@@ -73,21 +73,18 @@ def test_a_rollout_is_watched_from_its_first_step_to_its_rollback(
         window.page.get_by_role("link", name="default/watched").click()
         window.sees("Can it ship?")
         with traffic(serving, "watched"):
-            window.sees(re.compile("goes from 0 % to 20 %"), 60)
-            window.sees(re.compile("rolled back from 20 %"), 120)
+            window.sees(re.compile("goes from 0 % to 20 %"))
+            window.sees(re.compile("rolled back from 20 %"))
             window.sees("rolled back")
-        window.page.get_by_role("heading", name=re.compile("Evidence over time")).wait_for()
-        assert window.page.locator("pm-chart canvas").count() >= 2
-        shown = window.page.get_by_role("region", name=re.compile("challenger less champion"))
-        assert shown.count() <= 1
-        window.keep("rollout")
+        assert window.page.locator("pm-chart canvas").count() >= 1
+        window.keep("rollback")
         window.check()
     with browsing(serving, dark=True, width=400) as window:
         window.open("/p/default/watched")
         window.sees("Steps so far")
         width = window.page.evaluate("document.documentElement.scrollWidth")
         assert width <= 400, "the page is wider than a phone"
-        window.keep("rollout-phone")
+        window.keep("rollback-phone")
         window.check()
 
     # The same server shows the rest: what was done can be found, explained and taken back.
@@ -121,13 +118,13 @@ def approved(window: Watched, serving: Serving) -> None:
     window.open("/p/default/limited/plan")
     window.page.get_by_role("textbox", name=re.compile("The project")).fill(wanted)
     window.page.get_by_role("button", name="Plan", exact=True).click()
-    window.sees(re.compile(r"Over 1 limit"), 60)
+    window.sees(re.compile(r"Over 1 limit"))
     window.sees(re.compile(r"Of \d+ logged decisions"))
     window.keep("plan")
     window.check()
     window.page.get_by_role("button", name="Apply").click()
     window.page.get_by_role("dialog").get_by_role("button", name="Apply").click()
-    window.sees(re.compile("limit"), 30)
+    window.sees(re.compile("limit"))
     window.page.get_by_role("button", name="Cancel").click()
 
     with browsing(serving) as other:
@@ -139,14 +136,14 @@ def approved(window: Watched, serving: Serving) -> None:
         other.page.reload()
         other.page.get_by_role("textbox", name=re.compile("The project")).fill(wanted)
         other.page.get_by_role("button", name="Plan", exact=True).click()
-        other.page.get_by_role("button", name=re.compile("Approve plan")).click(timeout=60_000)
+        other.page.get_by_role("button", name=re.compile("Approve plan")).click(timeout=120_000)
         other.page.get_by_label("Reason").fill("we want them strict")
         other.page.get_by_role("dialog").get_by_role("button", name="Approve").click()
-        other.sees(re.compile("agreed|approved"), 20)
+        other.sees(re.compile("agreed|approved"))
 
     window.page.get_by_role("button", name="Apply").click()
     window.page.get_by_role("dialog").get_by_role("button", name="Apply").click()
-    window.sees(re.compile("revision 2 applied"), 30)
+    window.sees(re.compile("revision 2 applied"))
     assert serving.status("limited")["number"] == 2
 
 
@@ -161,7 +158,7 @@ def restored(window: Watched, serving: Serving) -> None:
     window.sees(re.compile("become those of revision 1 again"))
     window.page.get_by_label("Reason").fill("too strict")
     window.page.get_by_role("dialog").get_by_role("button", name="Restore").click()
-    window.sees(re.compile("back to revision 1"), 20)
+    window.sees(re.compile("back to revision 1"))
     status = serving.status("limited")
     assert (status["number"], status["rules"][0]["arms"][0]["target"]) == (3, 0.95)
 

@@ -4,6 +4,7 @@ import csv
 import gzip
 import http.client
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from itertools import cycle
 from typing import Any
 
+from tests.end_to_end.browser import browsing
 from tests.end_to_end.conftest import Registry, Start
 from tests.end_to_end.serving import EXAMPLE, Serving, call, port_of
 
@@ -67,9 +69,15 @@ def test_a_good_challenger_is_promoted_and_the_registry_is_told(
     refused = serving.cli("pause", "grows")
     assert (refused.returncode, "no rollout yet" in refused.stderr) == (1, True)
 
-    with traffic(serving, "grows") as answered:
+    with browsing(serving) as window, traffic(serving, "grows") as answered:
+        window.open("/p/default/grows")
         point(registry, "growing", "challenger", "2")
+        window.sees(re.compile("denied.*guardrail", re.DOTALL))
         serving.wait(lambda: rollout(serving, "grows")["phase"] == "succeeded", 180)
+        window.sees(re.compile("is version 2 now, was 1"))
+        assert window.page.locator("pm-chart canvas").count() == 2, "traffic, and its evidence"
+        window.keep("rollout")
+        window.check()
 
     told = history(serving, "grows")
     served = {

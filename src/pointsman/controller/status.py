@@ -78,7 +78,7 @@ class Statuses:
             }
             switches = published.kill_switches(connection, name)
             newest = published.latest(connection)
-            told = audit.entries(connection, target=name, limit=1)
+            told = audit.changes(connection, name)
             proposed = proposals.of_project(connection, name, "open")
             by_gateways = local_switches.told(connection, name)
             lately = overview.reasons(connection, name, self._ledger.now_ms() - _DAY_MS)
@@ -134,7 +134,7 @@ class Statuses:
             found = revisions.active(connection, tenant)
             switches = [switch.target for switch in published.kill_switches(connection)]
             lately = pulses.recent(connection, self._ledger.now_ms() - LATELY_MS)
-            told = {r.project: audit.entries(connection, target=r.project, limit=1) for r in found}
+            told = {r.project: audit.changes(connection, r.project) for r in found}
         rows = []
         for revision in found:
             name = revision.project

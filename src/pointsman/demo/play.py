@@ -256,6 +256,8 @@ class Demo:
         self.screen.console.print("\n[bold]Look around[/]")
         say(f"export POINTSMAN_URL={self.running.admin_url} POINTSMAN_TOKEN={self.running.token}")
         say("pointsman status income --watch")
+        page = f"/p/default/{PROJECT}?last=900"
+        say(f"dashboard   {self.running.admin_url}/ui/#token={self.running.token}&{page}")
         say(line)
         say(f"models      {self.registry_url}/#/models/{PROJECT}")
         say(f"metrics     {self.running.data_url}/metrics")

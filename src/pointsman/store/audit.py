@@ -109,6 +109,14 @@ def newest(connection: Connection) -> int:
     return connection.scalar(select(func.max(audit.c.seq))) or 0
 
 
+def changes(connection: Connection, target: str) -> list[Logged]:
+    """The newest entry of a target that changed anything, or none: who took records out is not
+    what happened to it."""
+    query = select(audit).where(audit.c.target == target, audit.c.action.not_like("decisions.%"))
+    found = connection.execute(query.order_by(desc(audit.c.seq)).limit(1)).mappings()
+    return [Logged(**{**row, "payload": json.loads(row["payload"])}) for row in found]
+
+
 def entries(
     connection: Connection, *, target: str = "", tenant: str = "", limit: int = 100
 ) -> list[Logged]:

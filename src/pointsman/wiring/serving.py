@@ -193,6 +193,8 @@ class _Parent:
         _tell(f"data directory  {self._wanted.data}")
         _tell(f"data plane      {self._data_url}  ({self._wanted.worker_count} workers)")
         _tell(f"admin API       {self._admin_url}")
+        if self._here:
+            _tell(f"dashboard       {self._admin_url}/ui/")
 
     async def _announce(self) -> None:
         found = handover.read_ready(self._wanted.run) if self._here else None

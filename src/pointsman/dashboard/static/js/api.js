@@ -33,6 +33,8 @@ export async function call(method, path, { body, headers = {}, query = {} } = {}
       method,
       headers: { authorization: `Bearer ${token()}`, ...headers },
       body: body === undefined || typeof body === "string" ? body : JSON.stringify(body),
+      // Applying may prepare a model for minutes; nothing else takes so long and still comes.
+      signal: AbortSignal.timeout(method === "GET" ? 30_000 : 600_000),
     });
   } catch {
     throw new Refused(0, { detail: "no answer from the controller", hint: "is it running?" });

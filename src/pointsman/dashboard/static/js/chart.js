@@ -2,9 +2,8 @@
 
 import { LitElement, html, nothing } from "lit";
 import uPlot from "uplot";
+import { ink } from "./colours.js";
 import { clock, when } from "./format.js";
-
-const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /**
  * Properties:
@@ -82,7 +81,7 @@ export class Chart extends LitElement {
   rows() {
     const every = Math.max(1, Math.ceil(this.times.length / 200));
     const places = this.times.map((_, place) => place).filter((place) => place % every === 0);
-    return html`<div class="scroll" tabindex="0" role="region" aria-label=${this.label}><table>
+    return html`<div class="scroll" tabindex="0" role="region" aria-label="${this.label}, as a table"><table>
       <thead><tr><th scope="col">time</th>${this.series.map((one) => html`<th scope="col" class="number">${one.label}</th>`)}</tr></thead>
       <tbody>${places.map((place) => html`<tr><td>${when(this.times[place] * 1000)}</td>${this.series.map((one) => html`<td class="number">${one.values[place] === null || one.values[place] === undefined ? "–" : this.say(one.values[place])}</td>`)}</tr>`)}</tbody>
     </table></div>`;
@@ -108,9 +107,9 @@ export class Chart extends LitElement {
   }
 
   options(holder) {
-    const grid = { stroke: css("--line"), width: 1 };
-    const axis = { stroke: css("--quiet"), grid, ticks: grid };
-    const long = () => (this.times.at(-1) ?? 0) - (this.times[0] ?? 0) > 86400;
+    const grid = { stroke: ink("--line"), width: 1 };
+    const axis = { stroke: ink("--quiet"), grid, ticks: grid };
+    const range = (ticks) => (ticks.at(-1) ?? 0) - (ticks[0] ?? 0);
     return {
       ...this.size(),
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
@@ -121,8 +120,8 @@ export class Chart extends LitElement {
         y: this.range ? { range: () => this.range } : { range: (_, low, high) => padded(low, high) },
       },
       axes: [
-        { ...axis, values: (_, ticks) => ticks.map((t) => clock(t, long())), label: "UTC", labelSize: 18, size: 34 },
-        { ...axis, values: (_, ticks) => ticks.map((t) => this.say(t)), size: 74 },
+        { ...axis, values: (_, ticks) => ticks.map((t) => clock(t, range(ticks) > 72000, range(ticks) < 600)), label: "UTC", labelSize: 18, size: 34, space: 84 },
+        { ...axis, values: (_, ticks) => ticks.map((t) => this.say(t)), size: 96 },
       ],
       series: [
         {},
@@ -149,7 +148,7 @@ export class Chart extends LitElement {
   marks(plot) {
     const { ctx, bbox } = plot;
     ctx.save();
-    ctx.strokeStyle = css("--quiet");
+    ctx.strokeStyle = ink("--quiet");
     ctx.setLineDash([3, 4]);
     ctx.lineWidth = 1;
     for (const event of this.events) {

@@ -16,5 +16,15 @@ export function colouring(names) {
   };
 }
 
+/** What a colour of the style sheet is just now, in a form that a canvas takes. */
+export function ink(name) {
+  const probe = document.createElement("span");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const [r, g, b] = getComputedStyle(probe).color.match(/[\d.]+/g).map(Number);
+  probe.remove();
+  return "#" + [r, g, b].map((part) => Math.round(part).toString(16).padStart(2, "0")).join("");
+}
+
 export const faded = (colour, part) =>
   colour + Math.round(part * 255).toString(16).padStart(2, "0");

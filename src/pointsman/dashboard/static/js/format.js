@@ -17,9 +17,10 @@ export function when(ms) {
 }
 
 /** The time of day, with the day where the range is longer than one. */
-export function clock(seconds, long = false) {
+export function clock(seconds, long = false, short = false) {
   const date = new Date(seconds * 1000);
-  const time = `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}`;
+  const minutes = `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}`;
+  const time = short ? `${minutes}:${two(date.getUTCSeconds())}` : minutes;
   return long ? `${two(date.getUTCMonth() + 1)}-${two(date.getUTCDate())} ${time}` : time;
 }
 

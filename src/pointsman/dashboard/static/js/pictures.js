@@ -88,7 +88,8 @@ export function slices(rule, against = "champion") {
       .filter((name) => one.variants[name] && one.variants[against])
       .map((name) => ({ slice: one.slice, name, mine: one.variants[name], theirs: one.variants[against] })),
   );
-  if (!rows.length) return empty("No slices yet: name attributes under `slices` of a metric.");
+  if (!rows.length && rule.slices.length) return empty("The split draws one variant alone just now: there is nothing to compare.");
+  if (!rows.length) return empty("Nothing is kept by slice: name attributes of a metric,", "slices: [country]");
   const gap = (row, metric) =>
     row.mine[metric].value === undefined || row.theirs[metric].value === undefined
       ? null

@@ -31,7 +31,7 @@ class Changes extends Page {
   show({ revisions, entries }) {
     const newest = revisions[0]?.number;
     const amend = (detail) => this.dispatchEvent(new CustomEvent("amend", { detail, bubbles: true }));
-    return html`<div class="grid">
+    return html`<h1 class="hidden">Changes of ${this.place.name}</h1><div class="grid">
       <section class="card wide"><h2>Revisions</h2>
         <ol class="events" style="max-height:none">${revisions.map((one) => html`<li>
           <div class="row apart"><div class="row">
@@ -53,7 +53,7 @@ class Changes extends Page {
     return html`${told ? html`<p class="small">${told.summary.text}</p>
         <ul>${told.changes.flatMap((c) => c.details.map((d) => html`<li>${c.kind} ${c.name}: ${d}</li>`))}</ul>
         ${told.moves.map((m) => html`<p class="small">rule ${m.rule}: ${(m.share * 100).toFixed(2)} % of units move</p>`)}` : nothing}
-      ${lines.length ? html`<pre>${lines.map(([sign, text]) => html`<div style=${sign === "+" ? "color:var(--good)" : sign === "-" ? "color:var(--bad)" : ""}>${sign} ${text}</div>`)}</pre>` : html`<p class="small quiet">The declared content is the same; what it was resolved to differs.</p>`}`;
+      ${lines.length ? html`<pre tabindex="0" aria-label="What differs in the declared content">${lines.map(([sign, text]) => html`<div style=${sign === "+" ? "color:var(--good)" : sign === "-" ? "color:var(--bad)" : ""}>${sign} ${text}</div>`)}</pre>` : html`<p class="small quiet">The declared content is the same; what it was resolved to differs.</p>`}`;
   }
 
   restore(one) {

@@ -32,7 +32,8 @@ class Decisions extends Page {
       else amend({ unit: given.get("unit").trim(), variant: given.get("variant").trim(), reason: given.get("reason"), until: "" });
     };
     const oldest = decisions.at(-1)?.at_ms;
-    return html`<form class="row card" @submit=${search} role="search">
+    return html`<h1 class="hidden">Decisions of ${name}</h1>
+      <form class="row card" @submit=${search} role="search">
         <label>Id <input name="id" size="28"></label>
         <label>Unit <input name="unit" .value=${query.unit || ""}></label>
         <label>Assigned <input name="variant" size="14" .value=${query.variant || ""}></label>

@@ -30,7 +30,7 @@ class Plan extends Page {
   }
 
   show(found) {
-    return html`<div class="grid">
+    return html`<h1 class="hidden">Plan a change</h1><div class="grid">
       <section class="card wide">
         <h2>${this.place.name ? `A change of revision ${found.number}` : "A new project"}</h2>
         <label for="spec" class="small">The project, as YAML or JSON; or <input type="file" accept=".yaml,.yml,.json" aria-label="Take a file" @change=${this.take}></label>

@@ -3,12 +3,17 @@
 import { html, nothing } from "lit";
 import { at, call, get } from "../api.js";
 import "../chart.js";
-import { colouring, faded } from "../colours.js";
+import { colouring, faded, ink } from "../colours.js";
 import { ago, difference, figure, interval, micros, percent, verdict, when, whole } from "../format.js";
 import { Page } from "../page.js";
 import { ask, badge, empty, grid, legend, phaseBadge, shareBar, swatch, verdictBadge } from "../parts.js";
 import { costs, flips, heat, intervalBar, reliability, slices } from "../pictures.js";
 
+const MARKS = {
+  opened: "●", retried: "●", started: "▲", advanced: "▲", approved: "▲", resumed: "▲", passed: "★",
+  succeeded: "★", paused: "॥", guardrail_broken: "▼", data_missing: "▼", stopped: "▼",
+  unservable: "▼", withdrawn: "▼", aborted: "▼", undone: "▼",
+};
 const RANGES = [["15 min", 900], ["1 h", 3600], ["3 h", 10800], ["24 h", 86400], ["7 d", 604800], ["30 d", 2592000]];
 
 class Project extends Page {
@@ -86,27 +91,26 @@ class Project extends Page {
   }
 
   rollout(one, colour) {
-    const marks = { advanced: "▲", opened: "●", promoted: "★", succeeded: "★", rolled_back: "▼", aborted: "▼", paused: "॥" };
-    return html`<section class="card"><h2 class="row">Rollout of ${swatch(colour(one.variant))}${one.variant} ${one.version} ${phaseBadge(one.phase)}</h2>
+    return html`<section class="card wide"><h2 class="row">Rollout of ${swatch(colour(one.variant))}${one.variant} ${one.version} ${phaseBadge(one.phase)}</h2>
       <p>${one.sentence}</p>
-      ${one.step ? html`<p class="small"><strong>${one.step.text || `step ${one.step.number} of ${one.step.of}`}</strong> since ${when(one.step.since_ms)}</p>
+      ${one.step?.text ? html`<p class="small"><strong>${one.step.text || `step ${one.step.number} of ${one.step.of}`}</strong> since ${when(one.step.since_ms)}</p>
         <div class="row" role="img" aria-label="step ${one.step.number} of ${one.step.of}">${Array.from({ length: one.step.of }, (_, at) => html`<span style="flex:1;height:8px;border-radius:4px;background:${at < one.step.number ? colour(one.variant) : "var(--line)"}"></span>`)}</div>` : nothing}
       ${one.waits_for.length ? html`<h3>Waits for</h3><ul>${one.waits_for.map((text) => html`<li>${text}</li>`)}</ul>` : nothing}
       ${one.stopped ? html`<div class="banner bad">${one.stopped}</div>` : nothing}
       ${one.pending.length ? html`<p class="small quiet">Still to be done: ${one.pending.map((p) => `${p.what}${p.error ? ` (${p.error})` : ""}`).join(", ")}</p>` : nothing}
       <h3>Steps so far</h3>
-      ${one.transitions.length ? html`<ol class="steps">${one.transitions.slice(-12).reverse().map((t) => html`<li><span class="mark" aria-hidden="true">${marks[t.event] || "·"}</span><span><span class="small quiet">${when(t.at_ms)} · ${percent(t.weight, 0)}</span><br>${t.sentence}</span></li>`)}</ol>` : empty("It has not begun. Move the alias it follows, or", "pointsman promote NAME")}
+      ${one.transitions.length ? html`<ol class="steps">${one.transitions.slice(-12).reverse().map((t) => html`<li><span class="mark" aria-hidden="true">${MARKS[t.event] || "·"}</span><span><span class="small quiet">${when(t.at_ms)} · ${percent(t.weight, 0)}</span><br>${t.sentence}</span></li>`)}</ol>` : empty("It has not begun. Move the alias it follows, or", "pointsman promote NAME")}
     </section>`;
   }
 
   criteria(one, colour) {
-    return html`<section class="card"><h2 class="row">Can it ship? ${one.verdict ? verdictBadge(one.verdict) : nothing}</h2>
+    return html`<section class="card wide"><h2 class="row">Can it ship? ${one.verdict ? verdictBadge(one.verdict) : nothing}</h2>
       ${one.reasons.map((text) => html`<p class=${/ratio|propensit|coverage/i.test(text) ? "banner bad" : "small"}>${text}</p>`)}
       ${one.metrics.length
         ? grid(`${one.variant} less ${one.against}; the dashed line is the bound`, [
             ["criterion", (m) => html`${m.metric}${m.slice ? html` <span class="quiet">${m.slice}</span>` : nothing}<div class="small quiet">${m.role}</div>`, (m) => `${m.role} ${m.metric} ${m.slice}`],
             ["verdict", (m) => verdictBadge(m.verdict), (m) => verdict(m.verdict)[2]],
-            ["", intervalBar, () => ""],
+            ["interval", intervalBar, (m) => interval(m.low, m.high, m.unit)],
             ["difference", (m) => html`${difference(m.value, m.unit)}<div class="small quiet">${interval(m.low, m.high, m.unit)}</div>`, (m) => m.value],
             ["bound", (m) => difference(m.bound, m.unit)],
             ["n", (m) => `${whole(m.n)} / ${whole(m.n_champion)}`, null, true],
@@ -135,20 +139,28 @@ class Project extends Page {
       sum = target(variant).map((share, at) => (share === null ? null : (sum[at] ?? 0) + share));
       return { label: `target ${variant}`, values: sum, colour: "currentColor", dash: [6, 4], step: true };
     });
-    const ink = getComputedStyle(document.documentElement).color;
+    const dark = ink("--text");
     const series = [
       ...stacked.map((values, place) => ({ label: variants[place], values, colour: colour(variants[place]), fill: faded(colour(variants[place]), 0.35), width: 1 })).reverse(),
-      ...lines.map((one) => ({ ...one, colour: ink })),
+      ...lines.map((one) => ({ ...one, colour: dark })),
     ];
     const bands = stacked.slice(1).map((_, at) => [at, at + 1, faded(colour(variants[variants.length - 1 - at]), 0.35)]);
     const every = Object.keys(found.rules);
     return html`<section class="card wide"><div class="row apart"><h2>Who answered${every.length > 1 ? ` · rule ${rule}` : ""}</h2>${this.ranges()}</div>
       ${variants.length ? html`${legend(variants, colour)}
         <pm-chart label="Share of decisions by variant served over time, with the target as a dashed line" .times=${times} .series=${series} .bands=${bands} .range=${[0, 1]} .events=${found.events}
-          .say=${(v) => percent(v, 0)} .span=${[found.from_ms / 1000, found.until_ms / 1000]}
+          .say=${(v) => percent(v, 0)} .span=${this.span(found, totals)}
           .tip=${(at) => [...variants.map((v, place) => `${v}: ${totals[at] ? percent(columns[place][at] / totals[at]) : "–"} (target ${percent(target(v)[at])}), n=${whole(columns[place][at])}`), `n=${whole(totals[at])} in ${found.step_ms / 1000} s`]}></pm-chart>`
         : empty("No decisions in this range. Send traffic:", "curl -d @person.json http://127.0.0.1:8700/v1/projects/NAME:predict")}
     </section>`;
+  }
+
+  /** The range that was asked for; where none was, without the time before the first traffic. */
+  span(found, totals) {
+    const { query } = this.place;
+    const first = totals.findIndex((n) => n > 0);
+    const begin = query.from || query.last || first < 0 ? found.from_ms : found.starts[Math.max(first - 3, 0)];
+    return [Math.max(begin, found.from_ms) / 1000, found.until_ms / 1000];
   }
 
   ranges() {
@@ -168,7 +180,7 @@ class Project extends Page {
     const times = one.at_ms.map((ms) => ms / 1000);
     const far = Math.max(...one.value.concat(one.bound).filter((v) => v !== null).map(Math.abs)) * 6 || 1;
     const cut = (values, side) => values.map((v, at) => (one.value[at] === null ? null : v === null ? side * far : Math.max(-far, Math.min(far, v))));
-    const accent = getComputedStyle(document.documentElement).getPropertyValue("--accent").trim().replace(/^light-dark\((.*?),(.*)\)$/, (_, light, dark) => (matchMedia("(prefers-color-scheme: dark)").matches ? dark : light).trim());
+    const accent = ink("--accent");
     const bad = "#d55e00";
     const series = [
       { label: "upper", values: cut(one.high, 1), colour: faded(accent, 0.5), width: 1 },
@@ -219,7 +231,7 @@ class Project extends Page {
 
   happened(found) {
     return html`<section class="card wide"><h2>What happened in this range</h2>
-      ${found.events.length ? html`<ol class="events">${[...found.events].reverse().map((e) => html`<li><div class="small quiet">${when(e.at_ms)} · ${e.actor} · ${e.action}</div>${e.sentence}</li>`)}</ol>` : empty("Nothing was changed.")}
+      ${found.events.length ? html`<ol class="events" tabindex="0" aria-label="What happened, the newest first">${[...found.events].reverse().map((e) => html`<li><div class="small quiet">${when(e.at_ms)} · ${e.actor} · ${e.action}</div>${e.sentence}</li>`)}</ol>` : empty("Nothing was changed.")}
     </section>`;
   }
 }
