@@ -3,6 +3,11 @@
 import { LitElement, html } from "lit";
 import { problem } from "./parts.js";
 
+const REST = 4;
+const LONGEST_MS = 15_000;
+// A page rests so many times as long as loading took: whoever looks must not slow down the loop
+// that judges, which shares a process with the API.
+
 export class Page extends LitElement {
   static properties = {
     place: { attribute: false },
@@ -19,6 +24,7 @@ export class Page extends LitElement {
     if (changed.has("place") && this.key(this.place) !== this.loaded) {
       this.loaded = this.key(this.place);
       this.found = undefined;
+      this.rested = 0;
       this.refresh();
     } else if (changed.has("news") && this.watches()) this.refresh();
   }
@@ -33,13 +39,22 @@ export class Page extends LitElement {
     return true;
   }
 
-  /** One load at a time; news that came meanwhile loads once more. */
+  /** One load at a time, with a rest between; news that came meanwhile loads once more after it. */
   async refresh() {
     if (this.loading) {
-      this.again = true;
+      this.missed = true;
+      return;
+    }
+    const rest = (this.rested ?? 0) - performance.now();
+    if (rest > 0) {
+      this.later ??= setTimeout(() => {
+        this.later = undefined;
+        if (this.isConnected) this.refresh();
+      }, rest);
       return;
     }
     this.loading = true;
+    const started = performance.now();
     do {
       this.again = false;
       const key = this.key(this.place);
@@ -50,9 +65,13 @@ export class Page extends LitElement {
         if (key === this.key(this.place)) this.error = error;
         if (error.status === 401) this.dispatchEvent(new CustomEvent("signed-out", { bubbles: true }));
       }
-      if (key !== this.key(this.place)) this.again = true;
+      this.again = key !== this.key(this.place);
     } while (this.again);
     this.loading = false;
+    const took = performance.now() - started;
+    this.rested = performance.now() + Math.min(Math.max(REST * took, 500), LONGEST_MS);
+    if (this.missed) this.refresh();
+    this.missed = false;
   }
 
   render() {

@@ -25,14 +25,23 @@ class Project extends Page {
     const { name, query } = this.place;
     const until = Number(query.until) || 0;
     const from = Number(query.from) || Date.now() - (Number(query.last) || 3600) * 1000;
-    const [status, timeline, looks, breakdown, shadow] = await Promise.all([
+    const [status, timeline, looks, [breakdown, shadow]] = await Promise.all([
       get(at(name, "/status")),
       get(at(name, "/timeline"), { from_ms: from, until_ms: until || "" }),
       get(at(name, "/looks"), { attempt: query.attempt || "" }),
-      get(at(name, "/breakdown")),
-      get(at(name, "/shadow")),
+      this.slowly(name),
     ]);
     return { status, timeline, looks, breakdown, shadow };
+  }
+
+  /** What reads most evidence is read anew every quarter of a minute, the rest as things happen. */
+  slowly(name) {
+    if (this.slow?.name !== name || performance.now() - this.slow.at > 15_000) {
+      const found = Promise.all([get(at(name, "/breakdown")), get(at(name, "/shadow"))]);
+      this.slow = { name, at: performance.now(), found };
+      found.catch(() => (this.slow = undefined));
+    }
+    return this.slow.found;
   }
 
   show({ status, timeline, looks, breakdown, shadow }) {
