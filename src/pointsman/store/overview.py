@@ -87,6 +87,24 @@ def reasons(connection: Connection, project: str, since_ms: int) -> dict[str, in
     return {row[0]: int(row[1]) for row in found}
 
 
+def label_coverage(connection: Connection, since_ms: int) -> dict[str, dict[str, float]]:
+    """Share of decisions whose label is known, by project and by who served, from that hour on."""
+    query = (
+        select(
+            traffic.c.project,
+            traffic.c.served,
+            func.sum(traffic.c.labelled),
+            func.sum(traffic.c.decisions),
+        )
+        .where(traffic.c.hour_ms >= since_ms - since_ms % _HOUR_MS, traffic.c.served != "")
+        .group_by(traffic.c.project, traffic.c.served)
+    )
+    found: dict[str, dict[str, float]] = {}
+    for project, served, labelled, decisions in connection.execute(query):
+        found.setdefault(project, {})[served] = int(labelled) / max(int(decisions), 1)
+    return found
+
+
 def hours(connection: Connection, project: str, from_ms: int, until_ms: int) -> list[Pulse]:
     """Traffic of hours that begin in [from_ms, until_ms), in order of time."""
     keys = (traffic.c.hour_ms, traffic.c.rule, traffic.c.assigned, traffic.c.served)

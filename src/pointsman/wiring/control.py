@@ -30,6 +30,7 @@ from pointsman.controller.housekeeping import Housekeeping, SegmentRetention
 from pointsman.controller.ingest import Ingester
 from pointsman.controller.intake import Intake
 from pointsman.controller.ledger import Ledger
+from pointsman.controller.metrics import ControllerMetrics
 from pointsman.controller.news import News, Stamp
 from pointsman.controller.overview_routes import OverviewRoutes
 from pointsman.controller.permissions import Authenticator
@@ -149,6 +150,7 @@ def _graph(
         *OverviewRoutes(statuses, explanations, projects, views).routes(),
         *PictureRoutes(Timelines(ledger, projects), Breakdowns(ledger, projects)).routes(),
         *DashboardRoutes(STATIC).routes(),
+        *ControllerMetrics(ledger, statuses, views, intake, loops).routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
         *ExportRoutes(exports).routes(),
         *AccessRoutes(ledger).routes(),
