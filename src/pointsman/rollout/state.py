@@ -101,6 +101,7 @@ class State(msgspec.Struct, frozen=True):
     not_before_ms: end of the cool-down
     silent_since_ms: from when decision data has been missing; None while it is there
     opened_by: who asked for this version; that person's approval does not count
+    blind: whether it was said of this attempt that labels bear no claim
     waiting: kinds of holds that were true at the last tick, so that people are told once
     last_command: commands up to this sequence number are done
     """
@@ -124,6 +125,7 @@ class State(msgspec.Struct, frozen=True):
     not_before_ms: int = 0
     silent_since_ms: int | None = None
     opened_by: str = ""
+    blind: bool = False
     approvals: tuple[Approval, ...] = ()
     waiting: tuple[str, ...] = ()
     last_command: int = 0

@@ -34,6 +34,7 @@ from pointsman.rollout.terms import SetWeight, Terms
 TOLD: Final = frozenset(
     {
         Event.STARTED,
+        Event.BLINDED,
         Event.PASSED,
         Event.SUCCEEDED,
         Event.GUARDRAIL_BROKEN,
