@@ -209,6 +209,7 @@ def test_a_rollout_is_readable_at_3_in_the_morning(capsys: Any) -> None:
         "sentence": "loan: running",
         "pending": [{"what": "set_alias", "tries": 3, "error": "the registry does not answer"}],
         "metrics": [metric],
+        "blind": "",
     }
 
     show_rollout(found, 0.0512)

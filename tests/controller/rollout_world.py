@@ -91,9 +91,10 @@ class ScriptedRegistry:
 
     def resolve(self, uri):
         self._answer()
-        _, _, last = uri.replace("//main", "").partition("models:/loan")
-        version = self.aliases[last[1:]] if last.startswith("@") else last[1:]
-        pinned = f"models://main/loan/{version}"
+        path = uri.replace("//main", "").removeprefix("models:/")
+        model, alias, last = path.partition("@")
+        model, _, version = (model, "", self.aliases[last]) if alias else path.partition("/")
+        pinned = f"models://main/{model}/{version}"
         return ModelVersion(pinned, uri, version, "main", trusted=False, download="")
 
     def write_back(self, source, alias, tags):

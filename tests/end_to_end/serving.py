@@ -4,7 +4,8 @@ import http.client
 import json
 import subprocess
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -178,3 +179,20 @@ def _role(entry: Path) -> str:
         return f"worker-{json.loads(told['POINTSMAN_WORKER'])['slot']}"
     known = {"pointsman.runtime.runner": "runner", "pointsman.wiring.control": "controller"}
     return known.get(module, "")
+
+
+@contextmanager
+def database_held(serving: Serving) -> Iterator[None]:
+    """Nobody can read the controller's store or write to it."""
+    program = Path(__file__).parent / "hold_database.py"
+    command = python(str(program), str(serving.data / "store.db"))
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        yield
+    finally:
+        holder.stdin.close()
+        holder.wait(10)
+        holder.stdout.close()

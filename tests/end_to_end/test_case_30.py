@@ -10,10 +10,8 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import accumulate, cycle, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -24,10 +22,9 @@ from examples.income import replay
 from scipy.stats import binom
 from tests.end_to_end import ledger
 from tests.end_to_end.conftest import Registry, Start
-from tests.end_to_end.serving import Serving, journal
+from tests.end_to_end.serving import Serving, database_held, journal
 
 from pointsman.demo import checks
-from pointsman.demo.processes import python
 from pointsman.domain.records import DecisionRecord, Record
 
 HERE: Final = Path(__file__).parent
@@ -135,7 +132,7 @@ def test_a_harmful_version_is_out_within_seconds_with_database_and_registry_gone
 
     traffic.wait(lambda answered: answered["challenger"] > 0, SLOW_S)
     controller = serving.children()["controller"]
-    with _database_held(serving):
+    with database_held(serving):
         registry.stop(0)
         traffic.go_on()
         serving.wait(lambda: _switches(serving), SLOW_S)
@@ -231,22 +228,6 @@ def _forced_through(serving: Serving) -> None:
     assert refused.returncode == 1
     assert "limit" in refused.stderr
     assert forced.returncode == 0, forced.stderr
-
-
-@contextmanager
-def _database_held(serving: Serving) -> Iterator[None]:
-    """Nobody can read the controller's store or write to it."""
-    command = python(str(HERE / "hold_database.py"), str(serving.data / "store.db"))
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert holder.stdin is not None
-    assert holder.stdout is not None
-    try:
-        assert holder.stdout.readline() == b"held\n"
-        yield
-    finally:
-        holder.stdin.close()
-        holder.wait(10)
-        holder.stdout.close()
 
 
 def _restart(serving: Serving, *, everything: bool) -> None:

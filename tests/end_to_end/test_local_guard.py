@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 from tests.end_to_end.conftest import Registry, Start
-from tests.end_to_end.serving import Serving, journal
+from tests.end_to_end.serving import Serving, database_held, journal
 from tests.end_to_end.test_rollout import PEOPLE, register
 
 from pointsman.domain.records import DecisionRecord, OverrideRecord
@@ -117,6 +117,29 @@ def test_a_challenger_that_denies_everybody_is_out_with_controller_and_database_
     assert switches[0].reason == shown[0]["reason"]
 
 
+def test_an_abort_at_the_gateway_needs_no_database(serving: Serving) -> None:
+    """While nobody can read or write the store, the variant of the rollout is out on every worker,
+    though nobody named it; the controller ends the rollout by it once it can, and says why."""
+    without = {("champion", "SPLIT"), ("champion", "KILLED")}
+    command = ("--local", "--data", str(serving.data))
+    with database_held(serving):
+        refused = serving.cli("abort", "loans", "--variant", "champion", *command)
+        done = serving.cli("abort", "loans", "--reason", "it smells", *command)
+        serving.wait(lambda: _answered_by(serving) == without)
+        again = serving.cli("abort", "loans", *command)
+    serving.wait(lambda: serving.status("loans")["rollout"]["phase"] == "rolled_back")
+    told = serving.status("loans")["rollout"]["transitions"][-1]
+    nobody = serving.cli("abort", "nothing", *command)
+
+    assert (refused.returncode, done.returncode) == (1, 0), done.stderr
+    assert "loans/challenger is taken out" in done.stdout
+    assert "before" in again.stdout
+    assert told["event"] == "stopped"
+    assert "aborted: it smells" in told["sentence"]
+    assert nobody.returncode == 1
+    assert "no rollout splits its traffic" in nobody.stderr
+
+
 def _target(serving: Serving) -> float:
     """The challenger's share, as every worker serves it; 0 before its rollout's first weight."""
     found = serving.status("loans")
@@ -148,6 +171,12 @@ def _ask(serving: Serving, unit: str) -> dict[str, Any]:
 def _of(answers: list[dict[str, Any]], variant: str) -> list[str]:
     """Units that this variant answered."""
     return [f"person-{n}" for n, answer in enumerate(answers) if answer["variant"] == variant]
+
+
+def _answered_by(serving: Serving) -> set[tuple[str, str]]:
+    """Who answers many units now, and why."""
+    answers = [_ask(serving, f"person-{n}") for n in range(MORE)]
+    return {(answer["variant"], answer["reason"]) for answer in answers}
 
 
 def _asked(serving: Serving, units: list[str]) -> set[str]:

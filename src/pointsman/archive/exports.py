@@ -108,4 +108,10 @@ def _condition(wanted: Wanted) -> str:
         f"json_extract_string(context, {literal(flat.pointer(attribute))}) = {literal(value)}"
         for attribute, value in wanted.slices.items()
     ]
+    if wanted.tables:
+        each = [
+            f"(served = {literal(variant)} AND digest IN ({', '.join(map(literal, digests))}))"
+            for variant, digests in wanted.tables.items()
+        ]
+        parts.append(f"({' OR '.join(each)})")
     return " AND ".join(parts) or "true"

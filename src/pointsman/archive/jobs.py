@@ -64,6 +64,7 @@ class Wanted(msgspec.Struct, frozen=True):
     since_ms, until_ms: made then or later, and before; Unix milliseconds, 0 = no bound
     variant: that was assigned; served_by: that answered; version: of the one that answered
     slices: attributes of the context and what they have to be, as text
+    tables: by variant that answered, digests of the tables it answered from
     """
 
     since_ms: int = 0
@@ -74,6 +75,7 @@ class Wanted(msgspec.Struct, frozen=True):
     rule: str = ""
     reason: str = ""
     slices: dict[str, str] = {}
+    tables: dict[str, list[str]] = {}
 
 
 class Export(msgspec.Struct, frozen=True):

@@ -45,7 +45,7 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter an option
         list[str] | None, typer.Option("--slice", metavar="ATTRIBUTE=VALUE", help="Repeatable.")
     ] = None,
     rolled_back: Annotated[
-        bool, typer.Option("--rolled-back", help="What the version last rolled back served.")
+        bool, typer.Option("--rolled-back", help="What the version last rolled back answered.")
     ] = False,
 ) -> None:
     """Write decisions, with their features and what became of them, to a file."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pointsman.cli.output import Format, clear, say, structured, table, warn, when, yaml_text
-from pointsman.cli.session import ProjectName, Reason, Session, reporting
+from pointsman.cli.session import Data, Local, ProjectName, Reason, Session, reporting
 from pointsman.cli.spec_commands import serving_line, show_changes
 from pointsman.domain.errors import Kind, PointsmanError
 
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
 _WAIT_S = 10.0
 _WATCH_S = 2
 Variant = Annotated[str, typer.Option("--variant", help="Only this variant.")]
-Local = Annotated[
-    bool, typer.Option("--local", help="On this machine's disk, without the controller.")
-]
-Data = Annotated[
-    Path, typer.Option("--data", envvar="POINTSMAN_DATA", help="Data directory, for --local.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -214,8 +208,6 @@ def _switch_on_disk(
     from pointsman.cli.overrides import switch
 
     project, variant, reason = what
-    tenant, slash, rest = project.partition("/")
-    qualified = project if slash else f"{session.tenant}/{tenant}"
+    qualified = session.qualified(project)
     target = f"{qualified}/{variant}" if variant else qualified
-    del rest
     return {"project": qualified, "changed": switch(data, target, reason, on=kill)}

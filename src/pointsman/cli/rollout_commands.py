@@ -1,15 +1,18 @@
 """promote, pause, resume, abort, retry, approve: what people ask of a rollout."""
 
-# ruff: noqa: FBT002 - a parameter of a command is an option of it
+# ruff: noqa: FBT002, PLR0913, PLR0917 - a parameter of a command is an option of it
 
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from pointsman.cli.output import say, structured
-from pointsman.cli.session import ProjectName, Reason, Session, reporting
+from pointsman.cli.session import Data, Local, ProjectName, Reason, Session, reporting
 from pointsman.cli.spec_commands import serving_line
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.domain.names import CHAMPION
 
 _WAIT_S = 10.0
 
@@ -39,9 +42,49 @@ def resume(context: typer.Context, project: ProjectName, reason: Reason = "") ->
     _ask(context.obj, project, "resume", {"reason": reason})
 
 
-def abort(context: typer.Context, project: ProjectName, reason: Reason = "") -> None:
+def abort(
+    context: typer.Context,
+    project: ProjectName,
+    variant: Annotated[
+        str, typer.Option("--variant", help="With --local: another than the rollout's.")
+    ] = "",
+    local: Local = False,
+    data: Data = Path("pointsman-data"),
+    reason: Reason = "",
+) -> None:
     """Send all traffic of a rollout back to the champion, at once."""
-    _ask(context.obj, project, "abort", {"reason": reason})
+    if not local:
+        _ask(context.obj, project, "abort", {"reason": reason})
+        return
+    session: Session = context.obj
+    with reporting():
+        _abort_on_disk(session, project, variant, reason, data)
+
+
+def _abort_on_disk(session: Session, project: str, variant: str, reason: str, data: Path) -> None:
+    from pointsman.cli.overrides import growing, switch
+
+    name = session.qualified(project)
+    if variant == CHAMPION:
+        raise PointsmanError(
+            Kind.INVALID,
+            "the champion cannot be taken out: it is what everything goes back to",
+            hint="name the variant that a rollout grows",
+        )
+    out = variant or growing(data, name)
+    why = f"aborted: {reason}" if reason else "aborted"
+    result = {
+        "project": name,
+        "variant": out,
+        "changed": switch(data, f"{name}/{out}", why, on=True),
+    }
+    if structured(result, session.output):
+        return
+    if not result["changed"]:
+        say(f"{name}/{out} was taken out of this machine's gateway before")
+        return
+    say(f"{name}/{out} is taken out of this machine's gateway; the controller ends its rollout")
+    say(f"before another one: pointsman unkill {project} --variant {out} --local --data {data}")
 
 
 def retry(context: typer.Context, project: ProjectName, reason: Reason = "") -> None:

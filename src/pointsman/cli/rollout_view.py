@@ -17,6 +17,8 @@ def show_rollout(found: dict[str, Any], actual: float | None) -> None:
     if step["text"]:
         reached = percent(actual) or "-"
         say(f"    {step['text']}; weight {percent(found['target'])} target, {reached} actual")
+    if found["blind"]:
+        say(f"    WARNING {found['blind']}")
     for text in found["waits_for"]:
         say(f"    waits for {text}")
     if not found["waits_for"]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -24,6 +25,12 @@ Token = Annotated[
 Tenant = Annotated[str, typer.Option("--tenant", envvar="POINTSMAN_TENANT", help="Whose projects.")]
 Output = Annotated[Format, typer.Option("-o", "--output", help="table, json or yaml.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the audit log.")]
+Local = Annotated[
+    bool, typer.Option("--local", help="On this machine's disk, without the controller.")
+]
+Data = Annotated[
+    Path, typer.Option("--data", envvar="POINTSMAN_DATA", help="Data directory, for --local.")
+]
 Force = Annotated[
     bool,
     typer.Option("--force", help="Past limits and freezes; needs --reason, and is recorded."),
@@ -53,6 +60,10 @@ class Session:
             if slash
             else f"/v1/tenants/{self.tenant}/projects/{name}"
         )
+
+    def qualified(self, name: str) -> str:
+        """`tenant/name`, where that is not what was said already."""
+        return name if "/" in name else f"{self.tenant}/{name}"
 
 
 @contextmanager

@@ -17,16 +17,14 @@ from pointsman.archive import columns, layout
 from pointsman.archive.columns import ArchivedOutcome
 from pointsman.archive.jobs import Export, Format, Wanted
 from pointsman.archive.process import Workbench
-from pointsman.controller import pinning
+from pointsman.controller import pinning, taken_back
 from pointsman.controller.ledger import Ledger
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.table import ProjectTable
 from pointsman.journal import recovery, segment
 from pointsman.journal.reader import streams
-from pointsman.rollout.machine import Event
 from pointsman.runtime.blobs import BlobStore
-from pointsman.spec import canonical
-from pointsman.store import archived, revisions, rollouts
+from pointsman.store import archived, revisions
 from pointsman.store.audit import Entry
 from pointsman.store.control_schema import revision
 
@@ -52,24 +50,20 @@ class Exports:
         self._busy = threading.Lock()
 
     def rolled_back(self, project: str, wanted: Wanted) -> Wanted:
-        """`wanted`, of what the version served that the last rollback took out.
+        """`wanted`, of what the version answered that the last rollback took out, as `taken_back`
+        finds it.
 
         Raises PointsmanError(NOT_FOUND) where nothing was rolled back.
         """
         with self._ledger.reading() as connection:
-            state = rollouts.state(connection, project)
-            active = {found.project: found for found in revisions.active(connection)}
-        ends = state.ended if state is not None else ()
-        out = [end.version for end in ends if end.event is not Event.SUCCEEDED]
-        found = active.get(project)
-        declared = canonical.parse(found.spec).spec.rollout if found is not None else None
-        if not out or declared is None:
+            tables = taken_back.tables(connection, self._blobs, project)
+        if not tables:
             raise PointsmanError(
                 Kind.NOT_FOUND,
                 f"{project}: no rollout was rolled back",
                 hint="name what you want with --served-by and --version",
             )
-        return msgspec.structs.replace(wanted, served_by=declared.variant, version=out[-1].label)
+        return msgspec.structs.replace(wanted, tables=tables)
 
     def open(self, project: str, form: Format, wanted: Wanted, actor: str) -> Opened:
         """The file, written and ready to be read from its beginning; noted in the audit log.

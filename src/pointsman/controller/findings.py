@@ -44,9 +44,17 @@ def judgement(found: JudgeVerdict, shares: frozenset[str]) -> Judgement:
         for one in found.measures
     }
     findings = tuple(_finding(reason, measures, shares) for reason in found.reasons)
-    return Judgement(
-        verdict_of(found), findings, holds=isinstance(found, Inconclusive) and found.holds
-    )
+    holds = isinstance(found, Inconclusive) and found.holds
+    return Judgement(verdict_of(found), findings, holds=holds, blind=_blind(found))
+
+
+def _blind(found: JudgeVerdict) -> str:
+    """That labels bear no claim, and which metrics wait for other ones; empty where they do."""
+    selective = [one for one in found.reasons if one.code is Code.SELECTIVE_LABELS]
+    if not selective:
+        return ""
+    metrics = ", ".join(dict.fromkeys(one.metric for one in selective))
+    return f"{metrics}: neither pass nor fail. {_unnamed(selective[0])}"
 
 
 def verdict_of(found: JudgeVerdict) -> Verdict:
@@ -99,8 +107,14 @@ def _finding(
         unit=unit(measure.criterion, shares),
         n=measure.n[0],
         needs_labels=reason.needs_labels,
-        text=reason.text,
+        text=_unnamed(reason),
     )
+
+
+def _unnamed(reason: Reason) -> str:
+    """A reason's sentence without what it is about, which a finding names by itself."""
+    where = f" ({reason.slice})" if reason.slice else ""
+    return reason.text.removeprefix(f"{reason.metric}{where}: ")
 
 
 def _measured(

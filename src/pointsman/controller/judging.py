@@ -11,6 +11,7 @@ one takes its place.
 """
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -19,7 +20,8 @@ from msgspec.structs import replace
 from pointsman.controller.criteria import Tested
 from pointsman.domain import evidence
 from pointsman.domain.evidence import BLOCK_MS, Confusion, Moments, Payload, block_of
-from pointsman.judge import progress
+from pointsman.judge import labels, progress
+from pointsman.judge.labels import ActionCoverage
 from pointsman.judge.progress import Block, Key, Progress, Test
 from pointsman.judge.verdict import Evidence, Health
 
@@ -55,6 +57,7 @@ class Judging(msgspec.Struct, frozen=True):
     at_once, matured: what was folded, of decisions and of labels
     decisions, outcomes: of the challenger, by epoch; newest_ms: about when its last one was made
     slices: in the order they appeared
+    actions: matured decisions and labels by action, by variant, of all epochs
     """
 
     attempt: int
@@ -70,6 +73,7 @@ class Judging(msgspec.Struct, frozen=True):
     outcomes: dict[int, int] = {}
     newest_ms: int = 0
     slices: tuple[str, ...] = ()
+    actions: dict[str, ActionCoverage] = {}
 
 
 class Arms(msgspec.Struct, frozen=True):
@@ -111,6 +115,8 @@ def matured_metrics(wanted: Tested) -> tuple[str, ...]:
     """Metrics of the cells that are read when labels are matured."""
     own = {cell for name, cell in wanted.cells.items() if name in wanted.labelled}
     own |= {evidence.CONFUSION, evidence.REWARD}
+    if wanted.labelled:
+        own.add(evidence.DENIED)  # says of how many decisions of an action a label could come
     return tuple(sorted(own))
 
 
@@ -202,16 +208,18 @@ def matured_until(now_ms: int, horizon_ms: int) -> int:
     return block_of(now_ms - horizon_ms - SKEW_MS)
 
 
-def read_matured(
+def read_matured(  # noqa: PLR0913, PLR0917 - each is a part of what is read
     judging: Judging,
     cells: Mapping[int, Iterable[Row]],
     until_ms: int,
     arms: Arms,
     wanted: Tested,
+    denied: Mapping[str, frozenset[int]] = MappingProxyType({}),
 ) -> Judging:
     """With all blocks that have matured since the last time, each once and in order.
 
     cells: by epoch, of `matured_metrics` in blocks from `through_ms` until `until_ms`
+    denied: indexes of the classes that each variant denies
     """
     shares = {stretch.epoch: stretch.share for stretch in judging.stretches}
     blocks: dict[tuple[int, int], list[Row]] = {}
@@ -223,10 +231,31 @@ def read_matured(
         of = {name: _labelled(rows, name, wanted) for name in (arms.challenger, arms.champion)}
         block = Block(block_ms, epoch, shares[epoch], of[arms.challenger], of[arms.champion])
         judging = replace(judging, matured=progress.fold(judging.matured, block, tests))
-        labels = _outcomes(rows, arms.challenger)
-        counted = judging.outcomes.get(epoch, 0) + labels
+        counted = judging.outcomes.get(epoch, 0) + _outcomes(rows, arms.challenger)
         judging = replace(judging, outcomes={**judging.outcomes, epoch: counted})
+        judging = _with_actions(judging, rows, denied)
     return replace(judging, through_ms=max(judging.through_ms, until_ms))
+
+
+def _with_actions(
+    judging: Judging, rows: Iterable[Row], denied: Mapping[str, frozenset[int]]
+) -> Judging:
+    """A label is told the action it came for by the class that was predicted."""
+    actions = dict(judging.actions)
+    for _, variant, name, metric, payload in rows:
+        if name or variant not in denied:
+            continue
+        more = None
+        if metric == evidence.DENIED and isinstance(payload, Moments):
+            out = round(sum(payload.total))
+            more = ActionCoverage(allowed=sum(payload.n) - out, denied=out)
+        elif isinstance(payload, Confusion):
+            of = [sum(payload.counts[at :: payload.classes]) for at in range(payload.classes)]
+            out = sum(n for at, n in enumerate(of) if at in denied[variant])
+            more = ActionCoverage(allowed_labelled=sum(of) - out, denied_labelled=out)
+        if more is not None:
+            actions[variant] = labels.merge(actions.get(variant, ActionCoverage()), more)
+    return replace(judging, actions=actions)
 
 
 def evidence_of(judging: Judging, wanted: Tested, health: Health) -> Evidence:
@@ -302,11 +331,11 @@ def _counted(judging: Judging, stretch: Stretch, new: int, newest_ms: int) -> Ju
 
 def _outcomes(rows: Iterable[Row], variant: str) -> int:
     """Labelled decisions of a variant; those with a reward where there is no label."""
-    labels = rewards = 0
+    labelled = rewards = 0
     for _, of, name, metric, payload in rows:
         if of == variant and not name:
             if isinstance(payload, Confusion):
-                labels += sum(payload.counts)
+                labelled += sum(payload.counts)
             elif isinstance(payload, Moments) and metric == evidence.REWARD:
                 rewards += sum(payload.n)
-    return labels or rewards
+    return labelled or rewards

@@ -119,8 +119,10 @@ def _of_state(state: State) -> Shown:
 def _evidence(seen: Seen) -> Shown:
     read = seen.read
     if read is None or read.verdict is None:
-        return {"verdict": None, "reasons": [], "metrics": []}
+        return {"verdict": None, "reasons": [], "metrics": [], "blind": ""}
+    judged = seen.observation.judgement
     return {
+        "blind": judged.blind if judged is not None else "",
         "verdict": findings.verdict_of(read.verdict).value,
         "reasons": [reason.text for reason in read.verdict.reasons],
         "metrics": [_metric(seen, measure) for measure in read.verdict.measures],

@@ -19,9 +19,10 @@ from pointsman.controller.soundness import health
 from pointsman.decide.allocation import widths_of
 from pointsman.domain.evidence import BLOCK_MS, block_of
 from pointsman.domain.table import ProjectTable, Rule, Variant
-from pointsman.judge.assess import judge
+from pointsman.judge import labels
 from pointsman.judge.verdict import Health as Soundness
 from pointsman.judge.verdict import Verdict as JudgeVerdict
+from pointsman.judge.withheld import judge_by_labels
 from pointsman.rollout import declared
 from pointsman.rollout.machine import Phase
 from pointsman.rollout.observation import (
@@ -215,7 +216,9 @@ class Reader:
         if last is not None and same and last.wanted.criteria == wanted.criteria:
             verdict = last.verdict
         elif known.stretches:
-            verdict = judge(judging.evidence_of(known, wanted, sound), wanted.criteria)
+            found = labels.selection_of_arms(known.actions, may_deny=any(self._denied().values()))
+            evidence = judging.evidence_of(known, wanted, sound)
+            verdict = judge_by_labels(evidence, wanted.criteria, found)
         return Read(number, known, known != before, verdict, wanted, sound)
 
     def _soundness(self, known: Judging) -> Soundness:
@@ -283,7 +286,17 @@ class Reader:
             for stretch in known.stretches
             if stretch.until_ms is None or stretch.until_ms + BLOCK_MS >= known.through_ms
         }
-        return judging.read_matured(known, rows, until_ms, self._arms, wanted)
+        return judging.read_matured(known, rows, until_ms, self._arms, wanted, self._denied())
+
+    def _denied(self) -> dict[str, frozenset[int]]:
+        """Indexes of the classes that each of the two denies."""
+        classes = self._at.table.classes
+        found = (self._at.variant(name) for name in (self._arms.challenger, self._arms.champion))
+        return {
+            variant.name: frozenset(classes.index(one) for one in variant.deny if one in classes)
+            for variant in found
+            if variant is not None
+        }
 
     def _tested(self, known: Judging) -> Tested:
         return tested(self._at.project.spec, self._at.rollout, known.slices)

@@ -2,8 +2,10 @@
 
 A declined loan never defaults and a blocked payment is never disputed. Labels then say nothing of
 the decisions that were denied, so scoring a second model by them flatters whichever agrees with the
-one that served: no count of labels makes it fair. Such claims are refused, never estimated; what
-helps is a randomised share that is allowed whatever the models say.
+one that served: no count of labels makes it fair. Nor does a split: each arm is scored by what it
+allowed, so whichever denies more looks better by its survivors. Such claims are refused, never
+estimated; what helps is a randomised share that is allowed whatever the models say, or to compare
+what is known of every decision that was assigned, whatever became of it.
 
 Labels that are made up for denied decisions ("blocked, so fraud") look complete and cannot be told
 from evidence.
@@ -12,7 +14,9 @@ Source: Lakkaraju, Kleinberg, Leskovec, Ludwig, Mullainathan (2017), KDD: "The S
 Problem"; the intervals are those of sequential.proportion.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import reduce
 from typing import Final
 
 import msgspec
@@ -88,8 +92,9 @@ def selection(coverage: ActionCoverage, *, may_deny: bool, alpha: float = 0.05) 
         text = f"SELECTIVE LABELS: outcomes are seen mostly for one action: {seen}"
         return Selection(
             Labels.SELECTIVE,
-            f"{text}; answers that differ in their action cannot be compared by them. Allow a "
-            "randomised share whatever the models say, or compare the variants in a split",
+            f"{text}; answers that differ in their action cannot be compared by them, in shadow or "
+            "in a split. Allow a randomised share whatever the models say, or compare what is "
+            "known of every decision assigned: denials, errors, rewards, costs",
         )
     if max(allowed_high - denied_low, denied_high - allowed_low) <= TOLERANCE:
         return Selection(Labels.OPEN, f"outcomes are seen for both actions alike: {seen}")
@@ -97,6 +102,23 @@ def selection(coverage: ActionCoverage, *, may_deny: bool, alpha: float = 0.05) 
         Labels.UNPROVEN,
         f"some classes are denied, and labels are not yet shown to arrive for both actions: {seen}",
     )
+
+
+def selection_of_arms(
+    arms: Mapping[str, ActionCoverage], *, may_deny: bool, alpha: float = 0.05
+) -> Selection:
+    """As `selection`, of the arms of a split: labels that are SELECTIVE in one arm are so for all.
+
+    arms: by name of the variant. Whether a label comes depends on what was done, not on which arm
+        did it, so all of them together show that labels are OPEN: a small arm need not do so alone.
+    """
+    part = alpha / (len(arms) + 1)
+    for name, coverage in arms.items():
+        found = selection(coverage, may_deny=may_deny, alpha=part)
+        if found.labels is Labels.SELECTIVE:
+            text = found.text.replace("one action:", f"one action of {name}:", 1)
+            return Selection(found.labels, text)
+    return selection(reduce(merge, arms.values(), ActionCoverage()), may_deny=may_deny, alpha=part)
 
 
 def _bounds(labelled: int, n: int, alpha: float) -> tuple[float, float]:

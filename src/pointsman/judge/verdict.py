@@ -134,6 +134,7 @@ class Code(StrEnum):
     LABEL_COVERAGE = "LabelCoverageMismatch"
     PROPENSITY = "PropensityMismatch"
     SELECTIVE_LABELS = "SelectiveLabels"
+    UNPROVEN_LABELS = "UnprovenLabels"
 
 
 class Reason(msgspec.Struct, frozen=True):

@@ -258,7 +258,19 @@ def _evidence(terms: Terms, state: State, seen: Observation, now_ms: int) -> Ite
     if why:
         yield Hold(Waiting.DATA, f"decision data: {why}")
     if seen.judgement is not None and seen.judgement.holds:
-        text = words.findings(seen.judgement.findings) or "the evidence is not sound"
+        yield from _signals(seen.judgement)
+
+
+def _signals(judgement: Judgement) -> Iterator[Hold]:
+    """Where something is wrong: a broken signal, unsound evidence, labels that bear no claim."""
+    wrong = judgement.findings
+    if judgement.blind:
+        yield Hold(Waiting.SIGNAL, "labels that come for every action")
+        wrong = tuple(
+            one for one in wrong if one.verdict is Verdict.FAIL or one.role is Role.EVIDENCE
+        )
+    if wrong or not judgement.blind:
+        text = words.findings(wrong) or "the evidence is not sound"
         yield Hold(Waiting.SIGNAL, f"a signal to recover: {text}")
 
 

@@ -38,6 +38,7 @@ class Event(StrEnum):
     APPROVED = "approved"
     RESTARTED = "restarted"
     REROUTED = "rerouted"
+    BLINDED = "blinded"
     PAUSED = "paused"
     RESUMED = "resumed"
     PASSED = "passed"
@@ -83,6 +84,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = MappingProxyType(
             Event.APPROVED: Phase.RUNNING,
             Event.RESTARTED: Phase.RUNNING,
             Event.REROUTED: Phase.RUNNING,
+            Event.BLINDED: Phase.RUNNING,
             Event.PAUSED: Phase.PAUSED,
             Event.PASSED: Phase.PROMOTING,
             Event.OPENED: Phase.PENDING,
@@ -94,6 +96,7 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = MappingProxyType(
             Event.APPROVED: Phase.PAUSED,
             Event.RESTARTED: Phase.PAUSED,
             Event.REROUTED: Phase.PAUSED,
+            Event.BLINDED: Phase.PAUSED,
             Event.RESUMED: Phase.RUNNING,
             **_WAYS_BACK,
         },
@@ -125,6 +128,7 @@ MEANING: Final[Mapping[Event, str]] = MappingProxyType(
         Event.APPROVED: "a person agrees",
         Event.RESTARTED: "champion, variant or rule changed: the step counts its evidence anew",
         Event.REROUTED: "the steps in the file changed: it goes on from the nearest one below",
+        Event.BLINDED: "labels come for one action only, so nothing is claimed by them",
         Event.PAUSED: "a person holds it",
         Event.RESUMED: "a person lets it go on",
         Event.PASSED: "every guardrail is shown to hold: the champion is pinned to the new version",

@@ -92,11 +92,13 @@ class Judgement(msgspec.Struct, frozen=True):
     holds: of an inconclusive verdict: something is wrong (a signal is broken, the evidence is not
         sound), so that not even a step may be taken
     findings: of a pass, one for every guardrail; otherwise whatever decided
+    blind: why labels bear no claim, though metrics wait for them; empty where they do
     """
 
     verdict: Verdict
     findings: tuple[Finding, ...] = ()
     holds: bool = False
+    blind: str = ""
 
 
 class Counts(msgspec.Struct, frozen=True):

@@ -1,9 +1,11 @@
 """One step forward: called where nothing holds, by time or by a person."""
 
+from typing import assert_never
+
 from pointsman.rollout import words
 from pointsman.rollout.machine import Event, Phase
 from pointsman.rollout.state import NOTHING
-from pointsman.rollout.terms import SetWeight
+from pointsman.rollout.terms import Analyse, Approve, SetWeight
 from pointsman.rollout.tick import Tick
 
 
@@ -48,9 +50,36 @@ def pass_to_promotion(tick: Tick, by: str = "", *, actor: str = "") -> None:
 
 
 def _cause(tick: Tick, by: str) -> str:
+    """What let it go on: a person, or the minima that were met and what the evidence shows."""
     if by:
         return f", {by}"
-    judgement = tick.seen.judgement
-    if tick.state.weight == 0 or judgement is None or not judgement.findings:
+    if tick.state.weight == 0:
         return ""
-    return f": {words.findings(judgement.findings)}"
+    judgement = tick.seen.judgement
+    # What could not be measured, as a signal whose labels are not there, let nothing grow.
+    measured = [
+        found for found in (judgement.findings if judgement else ()) if found.value is not None
+    ]
+    shown = words.findings(measured) if measured else "no harm is shown"
+    return f": {'; '.join([*_met(tick), shown])}"
+
+
+def _met(tick: Tick) -> list[str]:
+    """What the step that is over had asked for, as it came."""
+    state, counts = tick.state, tick.seen.counts
+    one = state.course[state.position]
+    match one:
+        case Analyse():
+            came = [words.span(tick.now_ms - state.entered_ms)]
+            decisions = counts.decisions - state.baseline.decisions
+            came.append(f"{decisions:,} decisions")
+            if one.min_outcomes:
+                came.append(f"{counts.outcomes - state.baseline.outcomes:,} outcomes")
+            return [", ".join(came)]
+        case Approve():
+            agreed = [a.actor for a in state.approvals if a.position == state.position]
+            return [f"approved by {', '.join(agreed)}"]
+        case SetWeight():
+            return []
+        case _:
+            assert_never(one)

@@ -128,6 +128,8 @@ def _look(tick: Tick) -> None:
         )
     if tick.state.live_ms is not None:
         tick.learn(seen.judgement)
+        if seen.judgement is not None and seen.judgement.blind and not tick.state.blind:
+            tick.fire(Event.BLINDED, seen.judgement.blind, blind=True)
     # What was published just now cannot have been judged yet.
     settled = now_ms - tick.state.published_ms >= QUIET_MS
     missing = settled and bool(silent(tick.terms, tick.state, seen, now_ms))

@@ -67,10 +67,15 @@ class Transition(msgspec.Struct, frozen=True):
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """How an attempt with a version ended."""
+    """How an attempt with a version ended.
+
+    first, last: publications that its traffic came by, both included; zeros where it had none
+    """
 
     version: Version
     event: Event
+    first: int = 0
+    last: int = 0
 
 
 class State(msgspec.Struct, frozen=True):
@@ -86,7 +91,8 @@ class State(msgspec.Struct, frozen=True):
     weight: percent the variant is to have now
     publication: number of the last publish that was asked for; it is live when every gateway has
         acknowledged it
-    published_ms: when that was asked for
+    first: number of the publish that gave this attempt its first traffic; 0 until then
+    published_ms: when the last one was asked for
     entered_ms: from when the step's own time counts
     live_ms: from when every gateway had the weight; None until then
     epoch: the rule's epoch in which it is live; 0 until then
@@ -95,6 +101,7 @@ class State(msgspec.Struct, frozen=True):
     not_before_ms: end of the cool-down
     silent_since_ms: from when decision data has been missing; None while it is there
     opened_by: who asked for this version; that person's approval does not count
+    blind: whether it was said of this attempt that labels bear no claim
     waiting: kinds of holds that were true at the last tick, so that people are told once
     last_command: commands up to this sequence number are done
     """
@@ -111,12 +118,14 @@ class State(msgspec.Struct, frozen=True):
     published_ms: int
     entered_ms: int
     after_epoch: int
+    first: int = 0
     live_ms: int | None = None
     epoch: int = 0
     baseline: Counts = Counts()
     not_before_ms: int = 0
     silent_since_ms: int | None = None
     opened_by: str = ""
+    blind: bool = False
     approvals: tuple[Approval, ...] = ()
     waiting: tuple[str, ...] = ()
     last_command: int = 0

@@ -34,6 +34,7 @@ from pointsman.rollout.terms import SetWeight, Terms
 TOLD: Final = frozenset(
     {
         Event.STARTED,
+        Event.BLINDED,
         Event.PASSED,
         Event.SUCCEEDED,
         Event.GUARDRAIL_BROKEN,
@@ -112,7 +113,9 @@ class Tick:
         pin: the version the champion goes back to, where it had been pinned to the new one
         """
         had = self.state.weight
-        ended = (*self.state.ended, Ended(self.state.target, event))[-KEPT:]
+        last = self.state.publication if self.state.first else 0
+        done = Ended(self.state.target, event, self.state.first, last)
+        ended = (*self.state.ended, done)[-KEPT:]
         self.fire(
             event,
             what,
@@ -132,6 +135,7 @@ class Tick:
         publication = self.state.publication + 1
         self.note(
             publication=publication,
+            first=self.state.first or (publication if weight > 0 else 0),
             published_ms=self.now_ms,
             entered_ms=self.now_ms,
             live_ms=None,

@@ -79,6 +79,19 @@ def history(connection: Connection, name: str, limit: int = 100) -> list[Revisio
     return [_revision(dict(row)) for row in rows.mappings()]
 
 
+def tables(connection: Connection, name: str, since: int, until: int) -> list[str]:
+    """Digests of the tables of the revisions in between, in order; a table names its number, so no
+    two are the same.
+
+    since: the first number; until: just after the last one, 0 = no end
+    """
+    number = revision.c.number
+    query = select(revision.c.table_digest).where(revision.c.project == name, number >= since)
+    if until:
+        query = query.where(number < until)
+    return list(connection.scalars(query.order_by(number)))
+
+
 def active(connection: Connection, tenant: str = "") -> list[Revision]:
     """The serving revision of every project (of one tenant, where one is named), by name."""
     query = (

@@ -5,7 +5,7 @@ cannot both act on it.
 """
 
 import msgspec
-from sqlalchemy import Connection, Table, delete, desc, insert, select, update
+from sqlalchemy import Connection, Table, delete, desc, func, insert, select, update
 from sqlalchemy.dialects import sqlite
 
 from pointsman.rollout import state as states
@@ -164,3 +164,13 @@ def newest_published(connection: Connection, project: str) -> tuple[int, int]:
         .limit(1)
     ).first()
     return (0, 0) if found is None else (found.publication, found.revision)
+
+
+def carried_by(connection: Connection, project: str, first: int, last: int) -> tuple[int, int]:
+    """Revisions from the first that carries one of these publications until just before the first
+    that carries a later one, which is 0 while there is none. Zeros where none was published."""
+    number, carrier = rollout_publication.c.publication, rollout_publication.c.revision
+    own = rollout_publication.c.project == project
+    since = connection.scalar(select(func.min(carrier)).where(own, number.between(first, last)))
+    until = connection.scalar(select(func.min(carrier)).where(own, number > last))
+    return (int(since), int(until or 0)) if since else (0, 0)
