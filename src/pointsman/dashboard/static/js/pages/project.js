@@ -12,7 +12,7 @@ import { costs, flips, heat, intervalBar, reliability, slices } from "../picture
 const MARKS = {
   opened: "●", retried: "●", started: "▲", advanced: "▲", approved: "▲", resumed: "▲", passed: "★",
   succeeded: "★", paused: "॥", guardrail_broken: "▼", data_missing: "▼", stopped: "▼",
-  unservable: "▼", withdrawn: "▼", aborted: "▼", undone: "▼",
+  unservable: "▼", blinded: "॥", withdrawn: "▼", aborted: "▼", undone: "▼",
 };
 const RANGES = [["15 min", 900], ["1 h", 3600], ["3 h", 10800], ["24 h", 86400], ["7 d", 604800], ["30 d", 2592000]];
 
@@ -106,6 +106,7 @@ class Project extends Page {
         <div class="row" role="img" aria-label="step ${one.step.number} of ${one.step.of}">${Array.from({ length: one.step.of }, (_, at) => html`<span style="flex:1;height:8px;border-radius:4px;background:${at < one.step.number ? colour(one.variant) : "var(--line)"}"></span>`)}</div>` : nothing}
       ${one.waits_for.length ? html`<h3>Waits for</h3><ul>${one.waits_for.map((text) => html`<li>${text}</li>`)}</ul>` : nothing}
       ${one.stopped ? html`<div class="banner bad">${one.stopped}</div>` : nothing}
+      ${one.blind ? html`<div class="banner warn">${one.blind}</div>` : nothing}
       ${one.pending.length ? html`<p class="small quiet">Still to be done: ${one.pending.map((p) => `${p.what}${p.error ? ` (${p.error})` : ""}`).join(", ")}</p>` : nothing}
       <h3>Steps so far</h3>
       ${one.transitions.length ? html`<ol class="steps">${one.transitions.slice(-12).reverse().map((t) => html`<li><span class="mark" aria-hidden="true">${MARKS[t.event] || "·"}</span><span><span class="small quiet">${when(t.at_ms)} · ${percent(t.weight, 0)}</span><br>${t.sentence}</span></li>`)}</ol>` : empty("It has not begun. Move the alias it follows, or", "pointsman promote NAME")}
