@@ -1,13 +1,17 @@
 """From the file's metrics and bounds to what is tested, by which test, on which cells."""
 
+import numpy as np
 import pytest
 import yaml
 from tests.controller.rollout_world import FILE
+from tests.judge.draws import moments
 
 from pointsman.controller.criteria import tested as as_tested
+from pointsman.controller.findings import judgement
+from pointsman.judge import progress
 from pointsman.judge.assess import judge
 from pointsman.judge.progress import EventTest, MeanTest, RatioTest
-from pointsman.judge.verdict import Evidence, Role, Worse
+from pointsman.judge.verdict import Evidence, Fail, Health, Role, Worse
 from pointsman.spec.models import Project
 
 METRICS = """
@@ -50,14 +54,60 @@ def test_each_metric_has_its_test_and_its_cells(bound, test, cell):
     assert found.cells == {bound["metric"]: cell}
 
 
-def test_one_metric_with_both_kinds_of_bounds_has_one_test_that_can_answer_both():
-    """Events know no rates, so the mean is what both are held against."""
+def test_one_metric_with_both_kinds_of_bounds_is_tested_both_ways():
+    """Events know no rates, and a mean has no exact relative bound: each bound has its own test."""
     found = criteria(
         {"metric": "errors", "relative": 0.1}, signals=[{"metric": "errors", "absolute": 0.1}]
     )
 
-    assert found.tests == {("errors", ""): MeanTest(binary=True, first_exposures=True)}
+    assert found.tests == {("errors", ""): MeanTest(binary=True, first_exposures=True, events=True)}
     assert [item.role for item in found.criteria.items] == [Role.GUARDRAIL, Role.SIGNAL]
+
+
+def denials(challenger, champion):
+    """What (denied, all) of each arm say at a share of a tenth, as the verdict on it."""
+
+    def of(bounds, signals=()):
+        wanted = criteria(*bounds, signals=signals)
+        arms = [
+            {("denied", ""): moments((np.arange(n) < denied).astype(float))}
+            for denied, n in (challenger, champion)
+        ]
+        known = progress.fold(progress.Progress(), progress.Block(1, 1, 0.1, *arms), wanted.tests)
+        found = progress.evidence(known, wanted.tests, Health(), [1])
+        return wanted, judge(found, wanted.criteria)
+
+    return of
+
+
+RELATIVE, ABSOLUTE = {"metric": "denied", "relative": 0.5}, {"metric": "denied", "absolute": 0.05}
+
+
+@pytest.mark.parametrize("challenger", [(20_000, 20_000), (500, 500), (20, 60), (0, 20_000)])
+def test_a_signal_on_the_same_metric_takes_nothing_from_a_guardrail(challenger):
+    """With it, the guardrail's bounds are to the last bit what they are without."""
+    n = 9 * challenger[1]
+    seen = denials(challenger, (0.04 * n, n))
+    (_, alone), (_, both) = seen([RELATIVE]), seen([RELATIVE], [ABSOLUTE])
+    (_, signal) = seen([ABSOLUTE])
+
+    assert alone.measures[0] == both.measures[0]
+    assert isinstance(both, Fail) is isinstance(alone, Fail) is (challenger[0] > 0)
+    assert (both.measures[1].lower, both.measures[1].harm_lower) == (
+        signal.measures[0].lower,
+        signal.measures[0].harm_lower,
+    )
+
+
+def test_a_reason_is_told_of_the_bound_it_is_about():
+    """A metric with a guardrail and a signal: the broken signal does not stand as the guardrail."""
+    wanted, found = denials((60, 600), (240, 6_000))(
+        [{"metric": "denied", "relative": 9.0}], [{"metric": "denied", "absolute": 0.01}]
+    )
+    told = judgement(found, wanted.cells.keys())
+
+    assert told.holds
+    assert [(one.role.value, one.bound) for one in told.findings] == [("signal", 0.01)]
 
 
 @pytest.mark.parametrize(

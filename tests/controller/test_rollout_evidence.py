@@ -87,6 +87,68 @@ def test_a_signal_that_is_broken_holds_and_takes_nothing_back(world):
     assert "a signal to recover: right -" in plan.sentence
 
 
+def bounded(of, role):
+    """The file with a bound of 0.05 on a classifier metric, as a signal or as a guardrail."""
+    text = LABELS.replace("of: accuracy", f"of: {of}")
+    if role == "guardrail":
+        text = text.replace("    signals:\n", "")
+    return text.replace("  unit: account\n", "  unit: account\n  positive: fraud\n")
+
+
+def run_with(world, text, ticks=26, **traffic):
+    """Until it ends, or that often."""
+    world.apply(text)
+    started(world)
+    for _ in range(ticks):
+        world.serve()
+        world.pass_time(20 * SECOND)
+        world.traffic(300, **traffic)
+        plan = world.tick()
+        if world.phase in {"succeeded", "rolled_back"}:
+            break
+    return plan
+
+
+@pytest.mark.parametrize("of", ["accuracy", "balanced_accuracy", "recall", "f1"])
+def test_a_challenger_whose_every_answer_is_wrong_is_taken_back_by_a_guardrail(world, of):
+    """The labels that are all wrong are few, since it is at the first weight."""
+    plan = run_with(world, bounded(of, "guardrail"), label={"challenger": 0.0, "champion": 0.9})
+
+    assert (world.phase, world.share()) == ("rolled_back", 0.0)
+    assert "right" in plan.sentence
+    assert world.version("champion") == "1"
+
+
+@pytest.mark.parametrize("of", ["accuracy", "precision", "specificity", "f1"])
+def test_a_challenger_whose_every_answer_is_wrong_is_never_promoted(world, of):
+    """The signal is broken, and holds."""
+    plan = run_with(world, bounded(of, "signal"), label={"challenger": 0.0, "champion": 0.9})
+
+    assert world.phase == "running"
+    assert "a signal to recover: right -" in plan.sentence
+    assert world.version("champion") == "1"
+
+
+def test_a_challenger_that_predicts_no_positive_is_not_promoted_on_its_precision(world):
+    """It has none, and that is said."""
+    plan = run_with(
+        world,
+        bounded("precision", "signal"),
+        deny={"challenger": 0.0},
+        label={"challenger": 0.9, "champion": 0.9},
+    )
+
+    assert (world.phase, world.share()) == ("running", 0.5)
+    assert "keeps the promotion back" in plan.sentence
+
+
+def test_a_challenger_that_is_always_right_is_promoted(world):
+    """Levels of 1 are shown to be within a bound like any other."""
+    run_with(world, bounded("accuracy", "guardrail"), label={"challenger": 1.0, "champion": 1.0})
+
+    assert world.phase == "succeeded"
+
+
 def test_labels_before_their_horizon_say_nothing(world):
     """However many there are."""
     world.apply(LABELS)

@@ -131,6 +131,8 @@ def own(decision, label, reward, *, exposed):
     found |= {metric: {"n": 1, "total": value} for metric, value in observed.items()}
     if exposed:
         found |= {f"first/{m}": {"n": 1, "total": value} for m, value in events.items()}
+        if label is not None:
+            found["first/confusion"] = {CLASSES.index(label) * 2 + predicted: 1}
     x = score if decision["variant"] == "champion" else decision["shadow"]
     if isinstance(x, float):
         for metric, value in beside.items():

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 from pointsman.domain import evidence
 from pointsman.judge import measured, progress
 from pointsman.judge.assess import judge
-from pointsman.judge.effect import Effect, effect
+from pointsman.judge.effect import effect
+from pointsman.judge.kinds import Effect
 from pointsman.judge.mean import Tuning
 from pointsman.judge.progress import Block, EventTest, MeanTest, Progress
 from pointsman.judge.verdict import Criteria, Criterion, Fail, Health, Role, Worse

@@ -94,14 +94,23 @@ def test_a_unit_is_paired_once_through_epochs_and_changes_of_place(world, make):
     assert cell(world, "paired/dawn").flips == {2: 1}
 
 
+def right_and_all(world):
+    """First exposures that were right, and all of them that have a label."""
+    found = cell(world, evidence.FIRST_CONFUSION)
+    assert not found.by_bucket
+    return sum(found.counts[:: found.classes + 1]), sum(found.counts)
+
+
 def test_an_earlier_decision_takes_the_place_of_the_first(world, make):
     """With what is known of both: events and labels of the one that was second leave."""
     world.ingest(make.decision("d2", at_ms=make.noon + 9), make.label("f2", "d2", "no"))
     assert cell(world, "first/wrong").total[5] == 1.0
+    assert right_and_all(world) == (0, 1)
     world.ingest(make.decision("d1", action="allow"), make.label("f1", "d1", "yes"), stream="w1")
 
     assert cell(world, "first/wrong").n[5] == 1
     assert cell(world, "first/wrong").total[5] == 0.0
+    assert right_and_all(world) == (1, 1)
     assert cell(world, "first/denied").total[5] == 0.0
     assert cell(world, evidence.DENIED).n[5] == 2
 

@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from pointsman.controller.soundness import health
 from pointsman.domain.evidence import BLOCK_MS, block_of
 from pointsman.judge.assess import judge
-from pointsman.judge.effect import Events
 from pointsman.judge.event import EventState
+from pointsman.judge.kinds import Events
 from pointsman.judge.mean import Tuning
 from pointsman.judge.sample_ratio import Coverage, Draws, RatioState, Stage
 from pointsman.judge.verdict import Code, Criteria, Criterion, Evidence, Health, Role, Worse

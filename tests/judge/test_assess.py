@@ -13,8 +13,8 @@ from pointsman.domain.evidence import Confusion
 from pointsman.judge import bounded, mean, ratio
 from pointsman.judge.assess import assess, judge
 from pointsman.judge.bounded import BoundedState
-from pointsman.judge.effect import Events, Means, Ratios
 from pointsman.judge.event import EventBlock, EventState, fold_all
+from pointsman.judge.kinds import Events, Means, Ratios
 from pointsman.judge.mean import MeanBlock, MeanState, Tuning
 from pointsman.judge.ratio import RatioBlock
 from pointsman.judge.sample_ratio import Coverage, Draws, RatioState, Stage, audit_propensities

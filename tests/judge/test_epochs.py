@@ -15,8 +15,9 @@ from pointsman.domain.evidence import BUCKETS, Confusion
 from pointsman.judge import bounded, event, mean, ratio
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.e_value import log_e_beyond
-from pointsman.judge.effect import Effect, Means, Unknown, effect
+from pointsman.judge.effect import effect
 from pointsman.judge.event import log_e_above_many
+from pointsman.judge.kinds import Effect, Means, Unknown
 from pointsman.judge.mean import MeanBlock, MeanState, Tuning
 from pointsman.judge.progress import Block, EventTest, MeanTest, Progress, RatioTest, evidence, fold
 from pointsman.judge.spending import HARM, safety

@@ -8,8 +8,8 @@ from draws import binary_moments, cross_moments
 from pointsman.domain.evidence import Confusion, Moments
 from pointsman.judge import ratio
 from pointsman.judge.assess import judge
-from pointsman.judge.effect import Means, Ratios
 from pointsman.judge.event import EventState
+from pointsman.judge.kinds import Means, Ratios
 from pointsman.judge.mean import Tuning
 from pointsman.judge.progress import (
     Block,

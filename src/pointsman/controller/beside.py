@@ -16,6 +16,7 @@ from pointsman.domain import evidence
 from pointsman.domain.decision import Reason
 from pointsman.domain.events import happened
 from pointsman.domain.evidence import (
+    Confusion,
     CrossMoments,
     LatencyHistogram,
     Moments,
@@ -71,6 +72,7 @@ class Beside:
         """A decision that is its unit's first exposure; `times=-1` where it no longer is."""
         events = _denied(case.record) | _failed(case.record) | _slow(case) | _others(case)
         self._first(case, events | _wrong(case, held), times)
+        self._first_label(case, held, times)
         if _timed(case.record):
             for stem in case.stems:
                 key = (*stem, evidence.member(evidence.FIRST, evidence.LATENCY))
@@ -102,6 +104,7 @@ class Beside:
         record, known = case.record, self.known
         if case.project.drawn(record) and record.id in known.first:
             self._first(case, _wrong(case, told), times)
+            self._first_label(case, told, times)
         scores = own_score(record, case.project)
         label = _label(case, told)
         for shadow in known.shadows.get(record.id, ()):
@@ -124,6 +127,19 @@ class Beside:
                 found = cells.setdefault(key, Moments())
                 assert isinstance(found, Moments)
                 found.observe(case.record.unit_hash, value, times)
+
+    def _first_label(self, case: Case, held: Outcomes, times: int) -> None:
+        """A first exposure's label against its prediction, in all cells but those whose classes
+        changed within an epoch."""
+        label, classes, cells = _label(case, held), case.project.classes, self._cells[times]
+        if label is None or case.record.predicted not in classes:
+            return
+        predicted = classes.index(case.record.predicted)
+        for stem in case.stems:
+            key = (*stem, evidence.FIRST_CONFUSION)
+            found = cells.setdefault(key, Confusion.empty(len(classes)))
+            if isinstance(found, Confusion) and found.classes == len(classes):
+                found.observe(label, predicted, times)
 
     def _pairs(self, case: Case, family: str, shadow: ShadowRecord, times: int) -> list[Paired]:
         """The cells of a pair, but for those whose classes changed within an epoch."""

@@ -3,8 +3,9 @@
 | metric | test | cells |
 |---|---|---|
 | decision, operational; only relative bounds | events, both ways | first exposures of units |
-| decision, operational; any other bound | mean of 0/1, both ways: exact and asymptotic | the same |
-| classifier | mean or ratio, see judge/measured.py | every labelled decision |
+| decision, operational; no relative bound | mean of 0/1: exact and asymptotic | the same |
+| decision, operational; bounds of both kinds | both of these, each bound by its own | the same |
+| classifier | mean or ratio, see judge/measured.py; of rates exact too | every labelled decision |
 """
 
 from collections.abc import Iterable, Sequence
@@ -137,9 +138,10 @@ def _worse(metric: Metric) -> Worse:
 
 def _test(spec: ProjectSpec, metric: Metric, bounds: Iterable[Bound]) -> Test:
     if not isinstance(metric, ClassifierMetric):
-        if all(bound.relative is not None for bound in bounds):
+        relative = [bound.relative is not None for bound in bounds]
+        if all(relative):
             return EventTest()
-        return MeanTest(binary=True, first_exposures=True)
+        return MeanTest(binary=True, first_exposures=True, events=any(relative))
     # Blocks are keyed by the metric's own name already.
     return replace(_classifier(spec, metric), cell="")
 

@@ -120,8 +120,8 @@ def _unnamed(reason: Reason) -> str:
 def _measured(
     reason: Reason, measures: dict[tuple[JudgeRole, str, str], Measure]
 ) -> tuple[Role, Measure]:
-    """The measure behind a reason; where a metric is bounded twice, the guardrail's."""
-    for role in JudgeRole:
+    """The measure behind a reason: of its own role, where a metric is bounded in two."""
+    for role in (reason.role,) if reason.role is not None else JudgeRole:
         measure = measures.get((role, reason.metric, reason.slice))
         if measure is not None:
             return _ROLES[role], measure

@@ -114,7 +114,7 @@ def increment_metrics(wanted: Tested) -> tuple[str, ...]:
 def matured_metrics(wanted: Tested) -> tuple[str, ...]:
     """Metrics of the cells that are read when labels are matured."""
     own = {cell for name, cell in wanted.cells.items() if name in wanted.labelled}
-    own |= {evidence.CONFUSION, evidence.REWARD}
+    own |= {evidence.CONFUSION, evidence.FIRST_CONFUSION, evidence.REWARD}
     if wanted.labelled:
         own.add(evidence.DENIED)  # says of how many decisions of an action a label could come
     return tuple(sorted(own))
@@ -249,7 +249,7 @@ def _with_actions(
         if metric == evidence.DENIED and isinstance(payload, Moments):
             out = round(sum(payload.total))
             more = ActionCoverage(allowed=sum(payload.n) - out, denied=out)
-        elif isinstance(payload, Confusion):
+        elif metric == evidence.CONFUSION and isinstance(payload, Confusion):
             of = [sum(payload.counts[at :: payload.classes]) for at in range(payload.classes)]
             out = sum(n for at, n in enumerate(of) if at in denied[variant])
             more = ActionCoverage(allowed_labelled=sum(of) - out, denied_labelled=out)
@@ -303,14 +303,17 @@ def _cells(more: Mapping[str, Moments], variant: str, wanted: Tested) -> dict[Ke
 
 
 def _labelled(rows: Iterable[Row], variant: str, wanted: Tested) -> dict[Key, Payload]:
-    """Matured cells of one variant by the tests' keys."""
+    """Matured cells of one variant by the tests' keys, and first exposures' by their own."""
     cells = {(name, metric): payload for _, of, name, metric, payload in rows if of == variant}
     keys = _tests(wanted, labelled=True)
-    return {
+    found = {
         (metric, name): cells[name, wanted.cells[metric]]
         for metric, name in keys
         if (name, wanted.cells[metric]) in cells
     }
+    first = evidence.FIRST_CONFUSION
+    found |= {(first, name): cells[name, first] for _, name in keys if (name, first) in cells}
+    return found
 
 
 def _new(more: Mapping[str, Moments], arms: Arms) -> int:
@@ -334,7 +337,7 @@ def _outcomes(rows: Iterable[Row], variant: str) -> int:
     labelled = rewards = 0
     for _, of, name, metric, payload in rows:
         if of == variant and not name:
-            if isinstance(payload, Confusion):
+            if isinstance(payload, Confusion) and metric == evidence.CONFUSION:
                 labelled += sum(payload.counts)
             elif isinstance(payload, Moments) and metric == evidence.REWARD:
                 rewards += sum(payload.n)

@@ -15,7 +15,8 @@ from pointsman.domain.evidence import FLIPS, PAIRED, Paired, block_of, merge
 from pointsman.domain.names import CHAMPION
 from pointsman.domain.table import ProjectTable, Rule
 from pointsman.judge import labels, pair_view, paired
-from pointsman.judge.effect import Effect, Pairs, effect
+from pointsman.judge.effect import effect
+from pointsman.judge.kinds import Effect, Pairs
 from pointsman.judge.labels import ActionCoverage, Labels, Selection
 from pointsman.judge.mean import Tuning
 from pointsman.judge.pair_view import Agreement, Flip

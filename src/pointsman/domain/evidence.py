@@ -51,7 +51,7 @@ WRONG: Final = "wrong"  # Moments of 0/1, first exposures only: predicted class 
 SLOW: Final = "slow"
 
 # Families of metrics: a cell's metric is `family/member`, see `member`.
-FIRST: Final = "first"  # of DENIED, ERROR, WRONG, SLOW, LATENCY: units' first exposures alone
+FIRST: Final = "first"  # of DENIED, ERROR, WRONG, CONFUSION, SLOW, LATENCY: first exposures alone
 FLIPS: Final = "flips"  # of a shadow: Paired, every decision that it answered too
 PAIRED: Final = "paired"  # of a shadow: Paired, the first pair of each unit alone
 GIVEN: Final = "given"  # of a variant and a metric: CrossMoments beside that variant's score
@@ -65,6 +65,10 @@ def member(family: str, *names: str) -> str:
 def slow(limit_us: int) -> str:
     """The metric of answers slower than a limit in microseconds: `slow/250000`."""
     return member(SLOW, str(limit_us))
+
+
+FIRST_CONFUSION: Final = member(FIRST, CONFUSION)
+"""Confusion without unit buckets: of a first exposure there is one a unit."""
 
 
 class CellKey(msgspec.Struct, frozen=True, order=True):

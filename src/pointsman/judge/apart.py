@@ -5,15 +5,16 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Final, TypeVar
 
-from pointsman.judge import bounded, event
+from pointsman.judge import bounded, event, rates
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.event import EventState
+from pointsman.judge.rates import RateState
 from pointsman.judge.spending import Spending
 
 _KEPT: Final = 4_096
 """Bounds of epochs that are over are worked out once, not at every look."""
 
-_State = TypeVar("_State", EventState, BoundedState)
+_State = TypeVar("_State", EventState, BoundedState, RateState)
 
 
 def risk_bounds(
@@ -28,6 +29,19 @@ def difference_bounds(
 ) -> tuple[float, float]:
     """Lower and upper bound of one lasting difference of means, each at alpha, at every look."""
     return _tightest(epochs, alpha, spending, _lower_difference, _upper_difference)
+
+
+def rate_bounds(
+    epochs: Sequence[RateState], alpha: float, spending: Spending, *, relative: bool
+) -> tuple[float, float]:
+    """Lower and upper bound of one lasting difference of a rate, or of its relative one (ratio less
+    1), each at alpha, at every look."""
+    if not relative:
+        return _tightest(epochs, alpha, spending, rates.lower_bound, rates.upper_bound)
+    found = [
+        rates.ratio_bounds(one, alpha * spending.of_epoch(k)) for k, one in enumerate(epochs, 1)
+    ]
+    return max(low for low, _ in found) - 1.0, min(high for _, high in found) - 1.0
 
 
 def log_e(epochs: Sequence[float], spending: Spending) -> float:

@@ -6,12 +6,13 @@ data, then what is not shown yet; a pass is what is left.
 
 import math
 from collections.abc import Iterator
-from typing import assert_never
+from typing import Final, assert_never
 
 from msgspec.structs import replace
 
 from pointsman.judge.e_value import log_e_beyond
-from pointsman.judge.effect import Effect, MetricEvidence, Unknown, effect
+from pointsman.judge.effect import effect
+from pointsman.judge.kinds import Effect, MetricEvidence, Unknown
 from pointsman.judge.multiplicity import e_benjamini_hochberg, weighted_alpha
 from pointsman.judge.sample_ratio import Stage, audit_propensities, coverage_log_e, first_alarm
 from pointsman.judge.spending import HARM, safety
@@ -33,6 +34,11 @@ from pointsman.judge.verdict import (
     Verdict,
     Worse,
 )
+
+DECIDED_BY: Final = 1_000
+"""Decisions (labelled ones, or units) in each arm after which a signal has had its chance: enough
+for the burn-in of every metric whose outcomes are not rarer than 5 %, and for what is wholly broken
+to be shown many times over."""
 
 
 def judge(evidence: Evidence, criteria: Criteria) -> Verdict:
@@ -70,6 +76,7 @@ def judge(evidence: Evidence, criteria: Criteria) -> Verdict:
     open_yet = _reasons(by_role[Role.GUARDRAIL], Inconclusive) + _open_goals(
         evidence, criteria, by_role[Role.GOAL]
     )
+    open_yet += _open_signals(by_role[Role.SIGNAL])
     if open_yet:
         return Inconclusive(open_yet, measures)
     return Pass(_reasons(findings, Pass), measures)
@@ -145,6 +152,31 @@ def _goal(criterion: Criterion, found: Effect, harm: Effect, measure: Measure) -
     if missed:
         return Fail((_reason(Code.GOAL_OUT_OF_REACH, criterion, text),), (measure,))
     return Inconclusive((_reason(Code.NOT_YET, criterion, f"{text} so far"),), (measure,))
+
+
+def _open_signals(findings: list[Verdict]) -> tuple[Reason, ...]:
+    """Signals that had their chance and keep a promotion back, with `DECIDED_BY` in their text."""
+    text = f"; after {DECIDED_BY:,} in each arm that keeps the promotion back"
+    return tuple(
+        replace(reason, text=reason.text + text)
+        for finding in findings
+        if isinstance(finding, Inconclusive) and _overdue(finding.measures[0])
+        for reason in finding.reasons
+    )
+
+
+def _overdue(measure: Measure) -> bool:
+    """Whether a signal that is not decided should be: it has no bounds at all, or what is seen of
+    it is beyond its margin. A signal within its margin need not be shown to be: that is what
+    guardrails are for, and a small margin would take for ever."""
+    if min(measure.n) < DECIDED_BY:
+        return False
+    if measure.estimate is None:
+        return measure.lower is None and measure.upper is None
+    worse, margin = measure.criterion.worse, measure.criterion.margin
+    return (worse is not Worse.LOWER and measure.estimate > margin) or (
+        worse is not Worse.HIGHER and measure.estimate < -margin
+    )
 
 
 def _open_goals(
@@ -255,6 +287,7 @@ def _reason(code: Code, criterion: Criterion, text: str) -> Reason:
         criterion.metric,
         criterion.slice,
         criterion.needs_labels,
+        criterion.role,
     )
 
 

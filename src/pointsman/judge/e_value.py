@@ -6,9 +6,9 @@ from typing import assert_never
 
 import numpy as np
 
-from pointsman.judge import apart, bounded, event, mean, ratio
-from pointsman.judge.effect import (
-    SAFETY,
+from pointsman.judge import apart, bounded, event, mean, rates, ratio
+from pointsman.judge.effect import SAFETY, after_burn_in, effect, log_e_of_pairs, unusable
+from pointsman.judge.kinds import (
     Events,
     Means,
     MetricEvidence,
@@ -16,10 +16,6 @@ from pointsman.judge.effect import (
     Quantiles,
     Ratios,
     Unknown,
-    after_burn_in,
-    effect,
-    log_e_of_pairs,
-    unusable,
 )
 from pointsman.judge.mean import Contrast, Tuning
 from pointsman.judge.spending import Spending
@@ -50,14 +46,11 @@ def log_e_beyond(  # noqa: PLR0913 - each is a part of one question
                 raise ValueError("events bound a relative risk; give Means for an absolute margin")
             return _log_e_of_events(evidence, tuning, factor, spending, above=above)
         case Means():
-            if relative:
-                evidence = Means(evidence.state, binary=evidence.binary)
-            return _log_e_of_means(evidence, tuning, (factor, margin), spending, above=above)
+            return _log_e_of_means(
+                evidence, tuning, (factor, margin), spending, relative=relative, above=above
+            )
         case Ratios():
-            contrasted = ratio.contrast(evidence.blocks, evidence.statistic, factor)
-            if contrasted is None:
-                return Unknown("too few labels of each kind", (0, 0), empty=False)
-            return _log_e(contrasted, margin, tuning, above=above)
+            return _log_e_of_ratios(evidence, tuning, (factor, margin), spending, above=above)
         case Quantiles():
             return _log_e_by_bounds(evidence, tuning, threshold, relative=relative, above=above)
         case Pairs():
@@ -103,24 +96,43 @@ def _log_e_of_events(
     return _log_e_of_both(exact, found, 0.0, tuning, spending, above=above)
 
 
-def _log_e_of_means(
+def _log_e_of_means(  # noqa: PLR0913 - each is a part of one question
     evidence: Means,
     tuning: Tuning,
     at: tuple[float, float],
     spending: Spending,
     *,
+    relative: bool,
     above: bool,
 ) -> float | Unknown:
     """at: factor and margin of the hypothesis"""
     factor, margin = at
+    if relative and evidence.events is not None:
+        return _log_e_of_events(evidence.events, tuning, factor, spending, above=above)
     found = after_burn_in(evidence)
     if not isinstance(found, Unknown):
         found = mean.contrast(evidence.state, factor) or found
-    if evidence.exact is None:
+    if evidence.rates is not None:
+        exact = [rates.log_e(one, factor, margin, above=above) for one in evidence.rates]
+        return _log_e_of_both(exact, found, margin, tuning, spending, above=above)
+    if relative or evidence.exact is None:
         return found if isinstance(found, Unknown) else _log_e(found, margin, tuning, above=above)
     test = bounded.log_e_above if above else bounded.log_e_below
     exact = [test(one, margin) for one in evidence.exact]
     return _log_e_of_both(exact, found, margin, tuning, spending, above=above)
+
+
+def _log_e_of_ratios(
+    evidence: Ratios, tuning: Tuning, at: tuple[float, float], spending: Spending, *, above: bool
+) -> float | Unknown:
+    """at: as above"""
+    factor, margin = at
+    found = ratio.contrast(evidence.blocks, evidence.statistic, factor)
+    few = Unknown("too few labels of each kind", (0, 0), empty=False)
+    if evidence.rates is None:
+        return few if found is None else _log_e(found, margin, tuning, above=above)
+    exact = [rates.log_e(one, factor, margin, above=above) for one in evidence.rates]
+    return _log_e_of_both(exact, found or few, margin, tuning, spending, above=above)
 
 
 def _log_e_of_both(  # noqa: PLR0913 - each is a part of one question
@@ -133,7 +145,7 @@ def _log_e_of_both(  # noqa: PLR0913 - each is a part of one question
     above: bool,
 ) -> float:
     """The mean of both e-values by their parts of alpha; one that may not act yet counts 0."""
-    parts = [math.log(spending.exact) + apart.log_e(exact, spending)]
+    parts = [math.log(spending.exact) + apart.log_e(exact, spending)] if exact else []
     if not isinstance(found, Unknown):
         parts.append(math.log(spending.asymptotic) + _log_e(found, margin, tuning, above=above))
-    return float(np.logaddexp.reduce(parts))
+    return float(np.logaddexp.reduce(parts)) if parts else -math.inf

@@ -10,15 +10,22 @@ from typing import Final, assert_never
 
 import msgspec
 
-from pointsman.domain.evidence import LatencyHistogram, Paired
-from pointsman.judge import apart, event, mean, paired, quantile, ratio
-from pointsman.judge.bounded import BoundedState
-from pointsman.judge.event import EventState
-from pointsman.judge.labels import ActionCoverage, Labels, selection
-from pointsman.judge.mean import Contrast, MeanState, Tuning
-from pointsman.judge.paired import Worth
+from pointsman.judge import apart, event, mean, paired, quantile, rates, ratio
+from pointsman.judge.kinds import (
+    Effect,
+    Events,
+    Means,
+    MetricEvidence,
+    Pairs,
+    Quantiles,
+    Ratios,
+    Unknown,
+)
+from pointsman.judge.labels import Labels, selection
+from pointsman.judge.mean import Contrast, Tuning
 from pointsman.judge.quantile import BetaBinomial
-from pointsman.judge.ratio import Jackknife, RatioBlock, Statistic
+from pointsman.judge.rates import RateState
+from pointsman.judge.ratio import Jackknife
 from pointsman.judge.spending import Spending, safety
 
 MIN_EVENTS: Final = 50
@@ -30,108 +37,6 @@ MIN_N: Final = 100
 
 SAFETY: Final = safety(1)
 """Where nothing is said of the epochs there will be."""
-
-
-class Events(msgspec.Struct, frozen=True, tag="events"):
-    """First events of units; for relative margins. Exact at any count.
-
-    epochs: in order, every one of the attempt; units: first exposures of challenger, champion
-    means: the same units as 0 and 1, over all epochs; None leaves all of the error to the exact
-        tests of each epoch
-    """
-
-    epochs: tuple[EventState, ...]
-    units: tuple[int, int]
-    means: MeanState | None = None
-
-    @property
-    def whole(self) -> EventState:
-        """All epochs added up: for estimates, never for a test."""
-        state = EventState()
-        for one in self.epochs:
-            state = event.merge(state, one)
-        return state
-
-
-class Means(msgspec.Struct, frozen=True, tag="means"):
-    """A mean over decisions; for absolute and relative margins.
-
-    exact: the same decisions by epoch, in order, for values in [0, 1], only if they are first
-        exposures of units; it answers before the normal approximation may, and has its part of
-        alpha from the start.
-    binary: values are 0 or 1, so the burn-in counts events
-    """
-
-    state: MeanState
-    exact: tuple[BoundedState, ...] | None = None
-    binary: bool = False
-
-
-class Ratios(msgspec.Struct, frozen=True, tag="ratios"):
-    """A classifier metric from counts by unit bucket, one block for each epoch."""
-
-    blocks: tuple[RatioBlock, ...]
-    statistic: Statistic
-
-
-class Pairs(msgspec.Struct, frozen=True):
-    """A classifier metric over pairs of answers to the same requests. Exact at any count.
-
-    pairs: champion's answers (as served) and challenger's (as shadow), one pair of each unit
-    coverage: labels by the action that was truly served; may_deny: as in labels.selection. Where
-        labels are not shown to arrive for both actions, there is no effect to speak of.
-    """
-
-    pairs: Paired
-    worth: Worth
-    coverage: ActionCoverage
-    may_deny: bool
-
-
-class Quantiles(msgspec.Struct, frozen=True):
-    """A quantile of latency, in microseconds; for absolute margins.
-
-    epochs: latencies of units' first exposures, challenger's and champion's, in order
-    p: the quantile; t_opt: as in quantile.BetaBinomial
-    """
-
-    epochs: tuple[tuple[LatencyHistogram, LatencyHistogram], ...]
-    p: float
-    t_opt: float = 1_000.0
-
-
-MetricEvidence = Events | Means | Ratios | Quantiles | Pairs
-
-
-class Effect(msgspec.Struct, frozen=True):
-    """How much larger the challenger's metric is.
-
-    estimate, lower, upper: challenger - champion, or challenger / champion - 1 where relative;
-        estimate is None where there is none yet, bounds are infinite where nothing bounds them
-    challenger, champion: levels, None where the evidence knows only their ratio
-    n: units or decisions of challenger, champion
-    """
-
-    estimate: float | None
-    lower: float
-    upper: float
-    challenger: float | None
-    champion: float | None
-    n: tuple[int, int]
-    method: str
-
-
-class Unknown(msgspec.Struct, frozen=True):
-    """Why there is no effect to speak of.
-
-    empty: an arm has no data at all, rather than too little
-    selective: the labels depend on what was served, or may, so that more of them do not help
-    """
-
-    why: str
-    n: tuple[int, int]
-    empty: bool
-    selective: bool = False
 
 
 def effect(
@@ -153,14 +58,9 @@ def effect(
                 raise ValueError("events bound a relative risk; give Means for an absolute margin")
             return _of_events(evidence, tuning, alpha, spending)
         case Means():
-            n = evidence.state.counts
-            if min(n) == 0:
-                return Unknown("no decisions in one of the arms", n, empty=True)
-            if relative:
-                return _relative_of_means(evidence, tuning, alpha)
-            return _of_means(evidence, tuning, alpha, spending)
+            return _of_either_mean(evidence, tuning, alpha, spending, relative=relative)
         case Ratios():
-            return _of_ratios(evidence, tuning, alpha, relative=relative)
+            return _of_either_ratio(evidence, tuning, alpha, spending, relative=relative)
         case Quantiles():
             return _of_quantiles(evidence, alpha, relative=relative)
         case Pairs():
@@ -197,6 +97,68 @@ def _of_events(
         lower=max(lower - 1.0, normal.lower),
         upper=min(upper - 1.0, normal.upper),
         method="event e-process of each epoch and asymptotic confidence sequence (Fieller)",
+    )
+
+
+def _of_either_mean(
+    evidence: Means, tuning: Tuning, alpha: float, spending: Spending, *, relative: bool
+) -> Effect | Unknown:
+    n = evidence.state.counts
+    if min(n) == 0:
+        return Unknown("no decisions in one of the arms", n, empty=True)
+    if evidence.rates is not None:
+        plain, part = msgspec.structs.replace(evidence, rates=None), alpha * spending.asymptotic
+        normal = _of_either_mean(plain, tuning, part, spending, relative=relative)
+        levels = mean.levels(evidence.state)
+        return _with_rates(normal, evidence.rates, levels, alpha, spending, relative=relative)
+    if relative and evidence.events is not None:
+        return _of_events(evidence.events, tuning, alpha, spending)
+    if relative:
+        return _relative_of_means(evidence, tuning, alpha)
+    return _of_means(evidence, tuning, alpha, spending)
+
+
+def _of_either_ratio(
+    evidence: Ratios, tuning: Tuning, alpha: float, spending: Spending, *, relative: bool
+) -> Effect | Unknown:
+    if evidence.rates is None:
+        return _of_ratios(evidence, tuning, alpha, relative=relative)
+    normal = _of_ratios(evidence, tuning, alpha * spending.asymptotic, relative=relative)
+    levels = ratio.levels(evidence.blocks, evidence.statistic)
+    return _with_rates(normal, evidence.rates, levels, alpha, spending, relative=relative)
+
+
+def _with_rates(  # noqa: PLR0913 - each is a part of one bound
+    normal: Effect | Unknown,
+    exact: tuple[RateState, ...],
+    levels: tuple[float, float] | None,
+    alpha: float,
+    spending: Spending,
+    *,
+    relative: bool,
+) -> Effect | Unknown:
+    """The tightest of the normal bound, of every labelled decision, and the exact one, of first
+    exposures.
+
+    normal: at its part of alpha; levels: of every labelled decision
+    The exact bound goes no further than what all decisions say on average: it knows nothing of the
+    later ones of a unit.
+    """
+    if levels is None or not any(map(rates.known, exact)):
+        return normal
+    one, two = levels
+    estimate = None if relative and two <= 0.0 else one / two - 1.0 if relative else one - two
+    lower, upper = apart.rate_bounds(exact, alpha * spending.exact, spending, relative=relative)
+    middle = (math.inf if one > 0.0 else math.nan) if estimate is None else estimate
+    lower, upper = min(lower, middle), max(upper, middle)
+    method = "exact two-sample test of rates in each epoch"
+    if isinstance(normal, Unknown):
+        return Effect(estimate, lower, upper, one, two, normal.n, method)
+    return msgspec.structs.replace(
+        normal,
+        lower=max(lower, normal.lower),
+        upper=min(upper, normal.upper),
+        method=f"{method} and {normal.method}",
     )
 
 

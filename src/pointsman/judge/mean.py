@@ -133,6 +133,14 @@ def fold(state: MeanState, block: MeanBlock) -> MeanState:
     )
 
 
+def levels(state: MeanState) -> tuple[float, float] | None:
+    """Estimates of mu1 and mu0, whether or not anything varies; None without both arms."""
+    weight = math.fsum(state.c)
+    if weight <= 0.0 or min(state.counts) == 0:
+        return None
+    return math.fsum(state.p) / weight, math.fsum(state.n) / weight
+
+
 def contrast(state: MeanState, factor: float = 1.0) -> Contrast | None:
     """The estimate of mu1 - factor * mu0; None where there is no variance to judge it by.
 

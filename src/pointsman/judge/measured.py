@@ -28,7 +28,8 @@ def of_classifier(
     """
     match of:
         case "accuracy":
-            return MeanTest(binary=True, cell=evidence.CORRECT)
+            right = ratio.accuracy(classes).rates
+            return MeanTest(binary=True, cell=evidence.CORRECT, rates=right)
         case "log_loss":
             return MeanTest(cell=evidence.LOG_LOSS)
         case "brier":

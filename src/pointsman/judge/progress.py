@@ -12,8 +12,10 @@ from msgspec.structs import replace
 
 from pointsman.domain.evidence import (
     FIRST,
+    FIRST_CONFUSION,
     LATENCY,
     PAIRED,
+    Confusion,
     CrossMoments,
     LatencyHistogram,
     Moments,
@@ -22,14 +24,15 @@ from pointsman.domain.evidence import (
     member,
 )
 from pointsman.domain.evidence import merge as merged
-from pointsman.judge import bounded, covariate, event, labels, mean
+from pointsman.judge import bounded, covariate, event, labels, mean, rates
 from pointsman.judge.bounded import BoundedState
 from pointsman.judge.covariate import CovariateState
-from pointsman.judge.effect import Events, Means, MetricEvidence, Pairs, Quantiles, Ratios
 from pointsman.judge.event import EventBlock, EventState
+from pointsman.judge.kinds import Events, Means, MetricEvidence, Pairs, Quantiles, Ratios
 from pointsman.judge.labels import ActionCoverage
 from pointsman.judge.mean import MeanBlock, MeanState
 from pointsman.judge.paired import Worth, transposed
+from pointsman.judge.rates import Rates, RateState
 from pointsman.judge.ratio import Cells, RatioBlock, Statistic
 from pointsman.judge.verdict import Evidence, Health
 
@@ -37,7 +40,7 @@ Key = tuple[str, str]
 """Metric and slice, as in a cell's key."""
 
 _P = TypeVar("_P", Moments, CrossMoments, LatencyHistogram)
-_State = TypeVar("_State", EventState, BoundedState)
+_State = TypeVar("_State", EventState, BoundedState, RateState)
 
 
 class EventTest(msgspec.Struct, frozen=True):
@@ -56,16 +59,21 @@ class MeanTest(msgspec.Struct, frozen=True):
     binary: values are 0 or 1
     scale: what values are multiplied by, for a metric in another unit than its cells'
     first_exposures: one decision a unit and values in [0, 1], so the exact bound may be used too
+    events: values are 0 or 1 too, and relative bounds are held against them as events
+    rates: of a metric that is one, for the exact test of `FIRST_CONFUSION` beside this
     """
 
     binary: bool = False
     first_exposures: bool = False
     cell: str = ""
     scale: float = 1.0
+    events: bool = False
+    rates: Rates | None = None
 
 
 class RatioTest(msgspec.Struct, frozen=True):
-    """Confusion or score counts, for a classifier metric."""
+    """Confusion or score counts, for a classifier metric; of those that are rates (the statistic
+    says which) also `FIRST_CONFUSION`, for the exact test."""
 
     statistic: Statistic
     cell: str = ""
@@ -116,6 +124,7 @@ class Progress(msgspec.Struct, frozen=True):
 
     events, exact: by epoch, in order, for exact tests, that never add epochs up
     event_units: first exposures of challenger, champion beside each event test
+    rates: of first exposures, by epoch, in order
     ratios: cells merged by share
     latencies: challenger's and champion's, by epoch, in order
     pairs: champion's and challenger's answers, and labels by the action that was served
@@ -127,6 +136,7 @@ class Progress(msgspec.Struct, frozen=True):
     means: dict[Key, MeanState] = {}
     exact: dict[Key, tuple[tuple[int, BoundedState], ...]] = {}
     covariates: dict[Key, CovariateState] = {}
+    rates: dict[Key, tuple[tuple[int, RateState], ...]] = {}
     ratios: dict[Key, tuple[RatioBlock, ...]] = {}
     latencies: dict[Key, tuple[tuple[int, LatencyHistogram, LatencyHistogram], ...]] = {}
     pairs: dict[Key, tuple[Paired, ActionCoverage]] = {}
@@ -145,11 +155,16 @@ def fold(progress: Progress, block: Block, tests: Mapping[Key, Test]) -> Progres
     for key, test in tests.items():
         match test:
             case EventTest():
-                progress = _fold_event(progress, key, block, test)
+                progress = _fold_event(progress, key, block, test.cell)
+                progress = _fold_mean(progress, key, block, MeanTest(cell=test.cell))
             case MeanTest():
+                if test.events:
+                    progress = _fold_event(progress, key, block, test.cell)
                 progress = _fold_mean(progress, key, block, test)
+                progress = _fold_rates(progress, key, block, test.rates)
             case RatioTest():
                 progress = _fold_ratio(progress, key, block, test)
+                progress = _fold_rates(progress, key, block, test.statistic.rates)
             case QuantileTest():
                 progress = _fold_latencies(progress, key, block, test)
             case PairTest():
@@ -169,15 +184,19 @@ def evidence(
     for key, test in tests.items():
         match test:
             case EventTest() if key in progress.events:
-                states = _in_order(progress.events[key], epochs, EventState())
-                found[key] = Events(states, progress.event_units[key], progress.means[key])
+                found[key] = _events(progress, key, epochs)
             case MeanTest() if key in progress.means:
                 parts = None
                 if test.first_exposures:
                     parts = _in_order(progress.exact[key], epochs, BoundedState())
-                found[key] = Means(progress.means[key], parts, test.binary)
+                right = None if test.rates is None else _rates(progress, key, epochs)
+                # One that began to ask for events in mid-run has them from then on.
+                begun = test.events and key in progress.events
+                events = _events(progress, key, epochs) if begun else None
+                found[key] = Means(progress.means[key], parts, test.binary, right, events)
             case RatioTest() if key in progress.ratios:
-                found[key] = Ratios(progress.ratios[key], test.statistic)
+                of = None if test.statistic.rates is None else _rates(progress, key, epochs)
+                found[key] = Ratios(progress.ratios[key], test.statistic, of)
             case QuantileTest() if key in progress.latencies:
                 arms = tuple((one, two) for _, one, two in progress.latencies[key])
                 found[key] = Quantiles(arms, test.p, test.t_opt)
@@ -189,21 +208,29 @@ def evidence(
     return Evidence(found, health)
 
 
-def _fold_event(progress: Progress, key: Key, block: Block, test: EventTest) -> Progress:
-    pair = _pair(block, _read(key, test.cell), Moments)
+def _events(progress: Progress, key: Key, epochs: Sequence[int]) -> Events:
+    states = _in_order(progress.events[key], epochs, EventState())
+    return Events(states, progress.event_units[key], progress.means[key])
+
+
+def _rates(progress: Progress, key: Key, epochs: Sequence[int]) -> tuple[RateState, ...]:
+    return _in_order(progress.rates.get(key, ()), epochs, RateState())
+
+
+def _fold_event(progress: Progress, key: Key, block: Block, cell: str) -> Progress:
+    """Events alone; `_fold_mean` has the same cell as a mean."""
+    pair = _pair(block, _read(key, cell), Moments)
     if pair is None:
         return progress
     one, two = pair
     counts = EventBlock(round(sum(one.total)), round(sum(two.total)), block.share)
     states = progress.events.get(key, ())
     state = event.fold(dict(states).get(block.epoch, EventState()), counts)
-    means = mean.fold(progress.means.get(key, MeanState()), MeanBlock(one, two, block.share))
     units = progress.event_units.get(key, (0, 0))
     more = (units[0] + sum(one.n), units[1] + sum(two.n))
     return replace(
         progress,
         events={**progress.events, key: _with(states, block.epoch, state)},
-        means={**progress.means, key: means},
         event_units={**progress.event_units, key: more},
     )
 
@@ -266,6 +293,24 @@ def _fold_ratio(progress: Progress, key: Key, block: Block, test: RatioTest) -> 
     by_share[block.share] = RatioBlock(pair[0], pair[1], block.share)
     rows = tuple(by_share[share] for share in sorted(by_share))
     return replace(progress, ratios={**progress.ratios, key: rows})
+
+
+def _fold_rates(progress: Progress, key: Key, block: Block, test: Rates | None) -> Progress:
+    """Labels of first exposures, beside those of every decision."""
+    at = (FIRST_CONFUSION, key[1])
+    one, two = block.challenger.get(at), block.champion.get(at)
+    if test is None or (one is None and two is None) or not 0.0 < block.share < 1.0:
+        return progress
+    states = progress.rates.get(key, ())
+    state = dict(states).get(block.epoch, RateState())
+    state = rates.merge(state, test.counted(_confusion(one, at), _confusion(two, at)))
+    return replace(progress, rates={**progress.rates, key: _with(states, block.epoch, state)})
+
+
+def _confusion(cell: Payload | None, key: Key) -> list[int]:
+    if not isinstance(cell, Confusion | None):
+        raise TypeError(_wrong(key, (cell,), "Confusion"))
+    return [] if cell is None else cell.counts
 
 
 def _fold_latencies(progress: Progress, key: Key, block: Block, test: QuantileTest) -> Progress:

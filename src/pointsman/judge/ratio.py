@@ -27,6 +27,7 @@ from msgspec.structs import replace
 from pointsman.domain.evidence import BUCKETS, SCORE_BINS, Confusion, ScoreHistogram, score_edge
 from pointsman.judge.mean import Contrast
 from pointsman.judge.mixture import Floats
+from pointsman.judge.rates import Rates
 
 MIN_DENOMINATOR: Final = 50
 MIN_RARER: Final = 20
@@ -55,12 +56,14 @@ class Statistic(msgspec.Struct, frozen=True):
     value: counts of shape (..., cells) to values (...); NaN where it is not defined
     support: one arm's plain counts to (denominator, rarer outcome) for the burn-in
     corrected: take the jackknife's estimate of bias off, for metrics that are biased in small n
+    rates: the same for the exact test, of metrics that are rates
     """
 
     name: str
     value: Callable[[Floats], Floats]
     support: Callable[[Floats], tuple[float, float]]
     corrected: bool = False
+    rates: Rates | None = None
 
 
 class Jackknife(msgspec.Struct, frozen=True):
@@ -133,6 +136,18 @@ def jackknife(blocks: Sequence[RatioBlock], statistic: Statistic) -> Jackknife |
     return Jackknife(value1, value2, without1, without2, 2.0 * float(one.sum() + two.sum()))
 
 
+def levels(blocks: Sequence[RatioBlock], statistic: Statistic) -> tuple[float, float] | None:
+    """The metric of challenger and champion, over the same mixture of epochs, from however few
+    labels; None where one of them is not defined."""
+    usable = [block for block in blocks if 0.0 < block.share < 1.0]
+    if not usable:
+        return None
+    one = sum((1.0 - b.share) * np.array(b.challenger.counts, float) for b in usable)
+    two = sum(b.share * np.array(b.champion.counts, float) for b in usable)
+    found = [float(statistic.value(np.asarray(arm))) for arm in (one, two)]
+    return (found[0], found[1]) if all(map(math.isfinite, found)) else None
+
+
 def estimate(cells: Cells, statistic: Statistic) -> float | None:
     """The metric of one arm in one epoch; None where that is not to be had yet, as in
     `jackknife`."""
@@ -155,25 +170,25 @@ def dense(cells: Cells) -> Floats:
 def accuracy(classes: int) -> Statistic:
     """Share of labelled decisions predicted right."""
     right = np.eye(classes).ravel()
-    return _rate("accuracy", right, np.ones(classes * classes))
+    return _share("accuracy", right, np.ones(classes * classes))
 
 
 def recall(classes: int, positive: int) -> Statistic:
     """Of the decisions with this label, the share predicted to have it."""
     row = _cells(classes, label=positive)
-    return _rate("recall", row * _cells(classes, predicted=positive), row)
+    return _share("recall", row * _cells(classes, predicted=positive), row)
 
 
 def precision(classes: int, positive: int) -> Statistic:
     """Of the decisions predicted to be this class, the share that is."""
     column = _cells(classes, predicted=positive)
-    return _rate("precision", column * _cells(classes, label=positive), column)
+    return _share("precision", column * _cells(classes, label=positive), column)
 
 
 def specificity(classes: int, positive: int) -> Statistic:
     """Of the decisions of other labels, the share not predicted to be this class."""
     others = 1.0 - _cells(classes, label=positive)
-    return _rate("specificity", others * (1.0 - _cells(classes, predicted=positive)), others)
+    return _share("specificity", others * (1.0 - _cells(classes, predicted=positive)), others)
 
 
 def f1(classes: int, positive: int) -> Statistic:
@@ -181,7 +196,8 @@ def f1(classes: int, positive: int) -> Statistic:
     row, column = _cells(classes, label=positive), _cells(classes, predicted=positive)
     either = row + column - row * column
     rate = _rate("f1", 2.0 * row * column, row + column)
-    return replace(rate, support=_supported(row * column, either))
+    rates = Rates((_at(row * column, either),), f1=True)
+    return replace(rate, support=_supported(row * column, either), rates=rates)
 
 
 def balanced_accuracy(classes: int) -> Statistic:
@@ -195,7 +211,8 @@ def balanced_accuracy(classes: int) -> Statistic:
         found = [rate.support(counts) for rate in rates]
         return min(d for d, _ in found), math.fsum(r for _, r in found)
 
-    return Statistic("balanced_accuracy", value, support)
+    parts = tuple(part for rate in rates if rate.rates for part in rate.rates.parts)
+    return Statistic("balanced_accuracy", value, support, rates=Rates(parts))
 
 
 def expected_cost(costs: npt.ArrayLike) -> Statistic:
@@ -262,6 +279,16 @@ def _rate(name: str, top: Floats, bottom: Floats) -> Statistic:
         return _divided(counts @ top, counts @ bottom)
 
     return Statistic(name, value, _supported(top, bottom))
+
+
+def _share(name: str, top: Floats, bottom: Floats) -> Statistic:
+    """The same of cells that count once or not at all."""
+    return replace(_rate(name, top, bottom), rates=Rates((_at(top, bottom),)))
+
+
+def _at(top: Floats, bottom: Floats) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where they are not 0."""
+    return tuple(np.flatnonzero(top).tolist()), tuple(np.flatnonzero(bottom).tolist())
 
 
 def _supported(top: Floats, bottom: Floats) -> Callable[[Floats], tuple[float, float]]:

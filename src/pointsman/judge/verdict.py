@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from pointsman.judge.effect import MetricEvidence
+from pointsman.judge.kinds import MetricEvidence
 from pointsman.judge.mean import Tuning
 from pointsman.judge.sample_ratio import Coverage, Draws, RatioState, Stage
 
@@ -138,13 +138,17 @@ class Code(StrEnum):
 
 
 class Reason(msgspec.Struct, frozen=True):
-    """Why: a word for machines, a sentence for people, and what it is about ("" for all)."""
+    """Why: a word for machines, a sentence for people, and what it is about ("" for all).
+
+    role: of the criterion it is about, since a metric may be bounded in two; None for all
+    """
 
     code: Code
     text: str
     metric: str = ""
     slice: str = ""
     needs_labels: bool = False
+    role: Role | None = None
 
 
 class Measure(msgspec.Struct, frozen=True):
