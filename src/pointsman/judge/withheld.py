@@ -10,7 +10,7 @@ from typing import assert_never
 from msgspec.structs import replace
 
 from pointsman.judge.assess import judge
-from pointsman.judge.effect import Pairs
+from pointsman.judge.kinds import Pairs
 from pointsman.judge.labels import Labels, Selection
 from pointsman.judge.verdict import (
     Code,
