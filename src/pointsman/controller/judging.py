@@ -202,6 +202,11 @@ def matured_until(now_ms: int, horizon_ms: int) -> int:
     return block_of(now_ms - horizon_ms - SKEW_MS)
 
 
+def matures_ms(judging: Judging, horizon_ms: int) -> int:
+    """When the first block that is not folded yet has all its labels."""
+    return judging.through_ms + BLOCK_MS + horizon_ms + SKEW_MS
+
+
 def read_matured(
     judging: Judging,
     cells: Mapping[int, Iterable[Row]],
