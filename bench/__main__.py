@@ -171,7 +171,7 @@ def part(name: str, console: Console) -> dict[str, Any]:
         cwd=servers.ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     output = done.stdout.decode(errors="replace")

@@ -10,14 +10,21 @@ import struct
 import sys
 import termios
 import time
+from importlib import resources
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from control_process import ControlProcess, project, running
+from pointsman.cli.colours import CHALLENGER, CHAMPION, OTHERS, colours
+from pointsman.cli.rollout_tree import tree_of
 from pointsman.cli.rollout_view import show_rollout
 from pointsman.cli.status_view import show_status
 
-CLEAR = "\x1b[2J"
+UP = "\x1b[1A"
+"""One line up: a picture is drawn over the one before, and nothing scrolls."""
 METRICS = {
     "deny-rate": {"kind": "decision", "event": "denied"},
     "log-loss": {"kind": "classifier", "of": "log_loss"},
@@ -162,7 +169,7 @@ def _watch(control: ControlProcess) -> None:
         )
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 100, 0, 0))
     try:
-        said = _read(terminal, lambda text: text.count(CLEAR) >= 3)
+        said = _read(terminal, lambda text: text.count("default/watched") >= 3)
         control.stop(signal.SIGKILL)
         said += _read(terminal, lambda text: text.count("no news: no answer from") >= 2)
         os.kill(child, signal.SIGINT)
@@ -171,6 +178,7 @@ def _watch(control: ControlProcess) -> None:
         os.close(terminal)
 
     assert said.count("default/watched") >= 3
+    assert said.count(UP) > 3
     assert "Ctrl-C ends it" in said
     assert os.waitstatus_to_exitcode(code) in (0, 130)
 
@@ -185,8 +193,8 @@ def _read(terminal: int, enough: Any, limit_s: float = 30.0) -> str:
     return text
 
 
-def test_a_rollout_is_readable_at_3_in_the_morning(capsys: Any) -> None:
-    """Where it is, what it waits for, and each criterion on a line of its own."""
+def _rollout() -> dict[str, Any]:
+    """As the API shows one that waits at its second step."""
     metric = {
         "role": "guardrail",
         "metric": "deny_rate",
@@ -199,27 +207,99 @@ def test_a_rollout_is_readable_at_3_in_the_morning(capsys: Any) -> None:
         "unit": "points",
         "n": 4120,
     }
-    found = {
+    unknown = metric | {"verdict": "no_data", "value": None, "low": None, "metric": "auc", "n": 0}
+    texts = ["weight 5 %", "analysis: 30 min, 500 decisions", "weight 50 %", "promotion"]
+    places = ["done", "now", "to_come", "to_come"]
+    return {
         "variant": "challenger",
+        "against": "champion",
+        "rule": "default",
         "version": "13",
+        "champion": "12",
+        "attempt": 2,
         "phase": "running",
-        "step": {"text": "step 2 of 5 (analysis)"},
+        "step": {"text": "step 2 of 3 (analysis)"},
+        "steps": [{"text": t, "state": s} for t, s in zip(texts, places, strict=True)],
         "target": 0.05,
         "waits_for": ["time (20 min left)"],
+        "next_look": {
+            "at_ms": 1_750_075_200_000,
+            "labels_ms": 1_750_075_500_000,
+            "until": [{"text": "time (20 min left)", "at_ms": 1_750_076_400_000}],
+        },
         "sentence": "loan: running",
         "pending": [{"what": "set_alias", "tries": 3, "error": "the registry does not answer"}],
-        "metrics": [metric],
         "blind": "",
+        "verdict": "inconclusive",
+        "metrics": [metric, unknown | {"role": "signal", "slice": ""}],
     }
 
-    show_rollout(found, 0.0512)
+
+def test_a_rollout_is_readable_at_3_in_the_morning(capsys: Any) -> None:
+    """Where it is, what it waits for, and each criterion on a line of its own."""
+    show_rollout(_rollout(), 0.0512)
 
     told = capsys.readouterr().out.splitlines()
     assert told[0].strip() == "rollout of challenger version 13: running"
-    assert "step 2 of 5 (analysis); weight 5" in told[1]
+    assert "step 2 of 3 (analysis); weight 5" in told[1]
     assert told[2].strip() == "waits for time (20 min left)"
     assert told[3].strip() == "not done yet (set_alias): the registry does not answer"
     row = next(line for line in told if "country=DE" in line)
     assert "+3.1 points" in row
     assert "[-0.2, inf]" in row
     assert all(len(line) <= 100 for line in told)
+
+
+def _drawn(found: dict[str, Any], colour: dict[str, str] | None = None) -> str:
+    screen = Console(width=100, force_terminal=True, color_system="truecolor", file=StringIO())
+    screen.print(tree_of(found, {"challenger": 0.0512, "champion": 0.9488}, colour or {}))
+    return screen.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_on_a_terminal_a_rollout_is_a_tree() -> None:
+    """Traffic beside its target, every step with its place, what holds it and until when, each
+    criterion with interval and bound, and the next look."""
+    told = re.sub(r"\x1b\[[0-9;]*m", "", _drawn(_rollout()))
+
+    assert [line.rstrip() for line in told.splitlines()] == [
+        "rollout of challenger version 13: running (attempt 2)",
+        "├── traffic of rule default",
+        "│   ├── ■ challenger version 13   5 % target, 5.12 % actual",
+        "│   └── ■ champion version 12   94.88 % actual",
+        "├── steps",
+        "│   ├── ✓ weight 5 %",
+        "│   ├── ▶ analysis: 30 min, 500 decisions",
+        "│   │   └── waits for time (20 min left), until 2025-06-16 12:20:00 UTC",
+        "│   ├── ○ weight 50 %",
+        "│   └── ○ promotion",
+        "├── verdict … inconclusive",
+        "│   ├── … deny_rate of country=DE  +3.1 points [-0.2, inf], bound +1.0, n=4,120",
+        "│   └── ∅ auc (signal)  nothing is known, bound +1.0, n=0",
+        "├── not done yet (set_alias): the registry does not answer",
+        "└── next look 2025-06-16 12:00:00 UTC; the next labels count from 2025-06-16 12:05:00 UTC",
+    ]
+
+
+def test_where_nothing_holds_the_tree_says_what_happened_last() -> None:
+    """So does it of a rollout that has ended, and of one that has not begun."""
+    look = {"at_ms": 0, "labels_ms": None, "until": []}
+    why = "loan: rolled back from 5 %: harm"
+    over = _rollout() | {"phase": "rolled_back", "sentence": why, "next_look": look}
+    none = _rollout() | {"phase": "none", "sentence": "loan: nothing to roll out"}
+
+    assert "rolled back from 5 %: harm" in _drawn(over)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", _drawn(none)).strip() == "rollout: nothing to roll out"
+
+
+def test_a_variant_has_the_same_colour_on_a_terminal_and_in_the_dashboard() -> None:
+    """Those of colours.js, by the same rule: two that are named, the others by their names."""
+    path = resources.files("pointsman.dashboard") / "static" / "js" / "colours.js"
+    theirs = re.findall(r"#[0-9a-f]{6}", path.read_text(encoding="utf-8"))
+    others = ["b", "a", *(f"c{n}" for n in range(5))]
+
+    found = colours(["challenger", *others, "champion"])
+
+    assert [CHAMPION, CHALLENGER, *OTHERS] == theirs
+    assert [found[name] for name in ("champion", "challenger", "a", "b")] == theirs[:4]
+    assert found["c4"] == theirs[2], "one more than there are colours"
+    assert "38;2;230;159;0m■" in _drawn(_rollout(), found)

@@ -3,7 +3,17 @@
 import time
 
 import pytest
-from tests.controller.rollout_world import DAY, FILE, NAME, SECOND, World, grown, promoted, started
+from tests.controller.rollout_world import (
+    DAY,
+    FILE,
+    MINUTE,
+    NAME,
+    SECOND,
+    World,
+    grown,
+    promoted,
+    started,
+)
 
 from pointsman.controller.pinned import version_of
 from pointsman.controller.projects import Intent
@@ -410,6 +420,16 @@ def test_status_says_where_a_rollout_is_and_what_the_evidence_says(world):
     assert (shown["step"]["number"], shown["step"]["of"], shown["target"]) == (2, 4, 0.1)
     assert shown["step"]["text"] == "step 2 of 4 (analysis)"
     assert shown["waits_for"][0].startswith("time (")
+    steps = {one["text"]: one["state"] for one in shown["steps"]}
+    assert list(steps.values()) == ["done", "now", "to_come", "to_come", "to_come"]
+    assert steps["analysis: 1 min, 20 decisions"] == "now"
+    look = shown["next_look"]
+    assert look["at_ms"] >= world.clock.ms
+    assert look["labels_ms"] is None, "no metric of this project waits for labels"
+    assert look["until"][0] == {
+        "text": shown["waits_for"][0],
+        "at_ms": shown["step"]["since_ms"] + MINUTE,
+    }
     assert shown["verdict"] == "inconclusive"
     denied, errors = shown["metrics"]
     assert (denied["metric"], denied["role"], denied["unit"]) == ("denied", "guardrail", "points")

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.ingest import reading
 
 from pointsman.domain import evidence
 from pointsman.domain.evidence import CellKey, Confusion, CrossMoments, Moments, Paired
 from pointsman.domain.table import SPACE, Shadow
-from pointsman.store import payloads
 
 CLASSES = ("no", "yes")
 VERSIONS = {"champion": "2", "challenger": "3"}
@@ -158,7 +158,7 @@ def pair(decision, label):
 def stored_cells(world):
     """The same, from the store; what counts nothing is left out."""
     found = {}
-    for key, payload in world.read(payloads.cells, "default/loan", "default").items():
+    for key, payload in world.read(reading.cells, "default/loan", "default").items():
         assert isinstance(key, CellKey)
         sums = plain(payload)
         if any(sums.values()):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from pointsman.store import payloads
+from tests.ingest import reading
 
 _INGESTS = """
 import sys
@@ -80,5 +80,5 @@ def hash_of(name):
 
 def counted(world, metric):
     """How many decisions all cells of a metric, without slices, hold together."""
-    cells = world.read(payloads.cells, "default/loan", "default")
+    cells = world.read(reading.cells, "default/loan", "default")
     return sum(sum(p.n) for k, p in cells.items() if k.metric == metric and not k.slice)

@@ -4,11 +4,12 @@ import zlib
 
 import msgspec
 import pytest
+from tests.ingest import reading
 
 from pointsman.controller.cells import MAX_SLICE_VALUES
 from pointsman.domain.records import OverrideRecord
 from pointsman.journal.codec import encode_record
-from pointsman.store import ingestion, journal_state, payloads
+from pointsman.store import ingestion, journal_state
 
 
 def test_a_record_is_taken_in_once(world, make):
@@ -84,7 +85,7 @@ def test_the_first_exposure_of_a_unit_is_the_earliest_one(world, make):
 
     rows = world.all("SELECT stratum, decision_id, variant FROM exposure ORDER BY stratum")
     assert [row[1:] for row in rows] == [("d1", "challenger"), ("d4", "champion")]
-    assert world.read(payloads.first_exposures, "default/loan", "default", 1) == {"challenger": 1}
+    assert world.read(reading.first_exposures, "default/loan", "default", 1) == {"challenger": 1}
 
 
 def test_a_decision_without_a_unit_exposes_nobody_twice(world, make):
@@ -112,7 +113,7 @@ def test_probabilities_that_are_not_finite_are_set_aside(world, make):
     tick = world.ingest(make.decision("d1", probabilities=(float("nan"), 1.0)))
 
     assert (tick.decisions, tick.faults) == (0, 1)
-    assert world.read(payloads.cells, "default/loan", "default") == {}
+    assert world.read(reading.cells, "default/loan", "default") == {}
 
 
 def test_records_of_a_newer_version_are_counted_and_kept_where_they_are(world, make):
@@ -166,7 +167,7 @@ def test_a_slice_has_a_bounded_number_of_values(world, make):
         )
         world.ingester = world.new_ingester()
 
-    found = world.read(payloads.cells, "default/loan", "default")
+    found = world.read(reading.cells, "default/loan", "default")
     slices = {key.slice for key in found if key.slice}
     others = next(p for k, p in found.items() if k.slice == "country=*" and k.metric == "error")
     assert len(slices) == MAX_SLICE_VALUES + 1

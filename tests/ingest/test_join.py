@@ -3,16 +3,17 @@
 import math
 
 import pytest
+from tests.ingest import reading
 
 from pointsman.controller import join
 from pointsman.domain.evidence import CORRECT, CellKey
 from pointsman.domain.records import OutcomeRecord
-from pointsman.store import ingestion, payloads
+from pointsman.store import ingestion
 
 
 def cell(world, metric, slice_name=""):
     """The payload of the one cell of a metric; None where there is none."""
-    found = world.read(payloads.cells, "default/loan", "default")
+    found = world.read(reading.cells, "default/loan", "default")
     matching = [p for k, p in found.items() if (k.metric, k.slice) == (metric, slice_name)]
     assert len(matching) <= 1
     return matching[0] if matching else None
@@ -189,7 +190,7 @@ def test_only_splits_are_evidence_and_everything_is_traffic(world, make):
     world.ingest(make.decision("d1", reason="RULE", served_reason="RULE"))
     world.ingest(make.label("f1", "d1", "yes"))
 
-    assert world.read(payloads.cells, "default/loan", "default") == {}
+    assert world.read(reading.cells, "default/loan", "default") == {}
     assert world.all("SELECT reason, decisions, labelled FROM traffic") == [("RULE", 1, 1)]
     metrics = {m for (m,) in world.all("SELECT metric FROM gauge")}
     assert metrics == {"brier", "confusion", "correct", "latency", "log_loss", "score"}
@@ -201,7 +202,7 @@ def test_a_cell_is_about_the_variant_assigned_and_a_gauge_about_the_one_that_ser
         make.decision("d1", assigned="challenger", served="champion", served_reason="FALLBACK")
     )
 
-    found = world.read(payloads.cells, "default/loan", "default")
+    found = world.read(reading.cells, "default/loan", "default")
     key = CellKey("default/loan", "default", 1, make.noon, "challenger", "", "error")
     assert found[key].total[5] == 1.0
     assert {v for (v,) in world.all("SELECT variant FROM gauge")} == {"champion"}

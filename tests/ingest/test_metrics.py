@@ -4,6 +4,7 @@ import random
 
 import pytest
 from msgspec.structs import replace
+from tests.ingest import reading
 
 from pointsman.domain import evidence
 from pointsman.judge import measured, progress
@@ -13,7 +14,6 @@ from pointsman.judge.kinds import Effect
 from pointsman.judge.mean import Tuning
 from pointsman.judge.progress import Block, EventTest, MeanTest, Progress
 from pointsman.judge.verdict import Criteria, Criterion, Fail, Health, Role, Worse
-from pointsman.store import payloads
 
 LIMIT_US = 2_000
 COSTS = ((0.0, 1.0), (5.0, 0.0))
@@ -66,7 +66,7 @@ def filled(new_world, make):
     for at in range(0, len(outcomes), 500):
         world.write(*outcomes[at : at + 500], stream="w1")
     world.drain()
-    yield folded(world.read(payloads.cells, "default/loan", "default")), told
+    yield folded(world.read(reading.cells, "default/loan", "default")), told
     world.close()
 
 

@@ -1,17 +1,17 @@
 """Shadow answers beside served ones, first exposures and covariates: what enters which cell."""
 
 from msgspec.structs import replace
+from tests.ingest import reading
 
 from pointsman.domain import evidence
 from pointsman.domain.evidence import CellKey, Paired
 from pointsman.domain.table import SPACE, Shadow
 from pointsman.judge.ratio import dense
-from pointsman.store import payloads
 
 
 def cell(world, metric, *, variant="champion", epoch=1, name=""):
     """One cell at noon, or None."""
-    found = world.read(payloads.cells, "default/loan", "default")
+    found = world.read(reading.cells, "default/loan", "default")
     at = world.now - 2 * 3_600_000
     return found.get(CellKey("default/loan", "default", epoch, at, variant, name, metric))
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from msgspec.structs import replace
+from tests.ingest import reading
 
 from pointsman.controller.soundness import health
 from pointsman.domain.evidence import BLOCK_MS, block_of
@@ -13,7 +14,6 @@ from pointsman.judge.kinds import Events
 from pointsman.judge.mean import Tuning
 from pointsman.judge.sample_ratio import Coverage, Draws, RatioState, Stage
 from pointsman.judge.verdict import Code, Criteria, Criterion, Evidence, Health, Role, Worse
-from pointsman.store import payloads
 
 SHARES = (0.1, 0.9)
 
@@ -132,7 +132,7 @@ def test_nothing_is_a_control_while_a_kill_switch_is_set(world, make):
 
 def denied(world):
     """Cells of denials: challenger's and champion's, by epoch."""
-    cells = world.read(payloads.cells, "default/loan", "default")
+    cells = world.read(reading.cells, "default/loan", "default")
     return [cells[key] for key in sorted(cells) if (key.metric, key.slice) == ("denied", "")]
 
 

@@ -1,8 +1,9 @@
 """Rows that were answered in requests that failed: nobody's error, and nobody's latency."""
 
+from tests.ingest import reading
+
 from pointsman.domain.evidence import CellKey, block_of
 from pointsman.domain.records import WITHHELD
-from pointsman.store import payloads
 
 
 def test_a_mixed_request_charges_its_failure_to_the_variant_that_failed(world, make):
@@ -57,5 +58,5 @@ def _errors(world, make, variant):
 
 
 def _cell(world, make, variant, metric):
-    cells = world.read(payloads.cells, "default/loan", "default")
+    cells = world.read(reading.cells, "default/loan", "default")
     return cells[CellKey("default/loan", "default", 1, block_of(make.noon), variant, "", metric)]

@@ -110,7 +110,8 @@ def test_2_a_ramp_while_the_base_rate_rises():
 
 
 def test_2_a_ramp_seen_as_a_difference_of_means():
-    """The same data by the stratified sequence and the exact bound."""
+    """Another draw of the same ramp, by the stratified sequence and the exact bound, beside the
+    pooled test on the very same runs."""
     rng, runs = np.random.default_rng(202), 100
     tuning, normal, exact = Tuning(n_star=40_000), 0, 0
     x, n, y, m = ramp(rng, runs)
@@ -128,9 +129,11 @@ def test_2_a_ramp_seen_as_a_difference_of_means():
                 hit |= abs(found.difference) > two_sided_radius(found, ALPHA, tuning)
             hit_exact |= bounded.log_e_above(small, 0.0) >= math.log(1 / ALPHA)
         normal, exact = normal + hit, exact + hit_exact
+    z = pooled_z(*(v.sum(axis=1) for v in (x, n, y, m)))
 
     assert at_most(normal / runs, ALPHA, runs)
     assert at_most(exact / runs, ALPHA, runs)
+    assert shown("naive pooled z", (z > stats.norm.isf(0.025)).mean()) > 0.99
 
 
 def spread(rng, ones, n):
@@ -169,8 +172,10 @@ def test_2_units_that_come_back_at_every_step_with_their_events_for_good():
 
 @pytest.mark.parametrize("effect", [0.0, 0.02])
 def test_3_labels_that_arrive_late_through_a_ramp(effect):
-    """2 to 50 % in 10 days, delays of 3 days on average, rate 5 %: matured cohorts are unbiased,
-    where reading "no label" as "negative" alarms in nearly every run without an effect."""
+    """2 to 50 % in 10 days, delays of 3 days on average, rate 5 %: reading "no label" as "negative"
+    alarms in nearly every run without an effect. Matured cohorts do not, and are unbiased for what
+    they measure: the difference in events known within the horizon, which is that in all events
+    times the part that arrives by then, so nothing where there is nothing."""
     rng, runs, days, horizon, n = np.random.default_rng(301), 300, 10, 3, 4_000
     shares = np.linspace(0.02, 0.5, days)
     arrived = 1 - math.exp(-horizon / 3.0)
@@ -196,7 +201,8 @@ def test_3_labels_that_arrive_late_through_a_ramp(effect):
         naive += abs(z) > stats.norm.isf(0.025)
 
     centre, error = np.mean(estimates), np.std(estimates) / math.sqrt(runs)
-    assert centre == pytest.approx(effect * arrived, abs=3 * error)
+    within_horizon = (0.05 + effect) * arrived - 0.05 * arrived
+    assert centre == pytest.approx(within_horizon, abs=3 * error)
     if effect == 0.0:
         assert at_most(alarms / runs, ALPHA, runs)
         assert shown("naive, no label is negative", naive / runs) > 0.9
@@ -205,13 +211,22 @@ def test_3_labels_that_arrive_late_through_a_ramp(effect):
 
 
 def test_4_a_doubled_error_rate_is_found_in_time():
-    """0.5 to 1 % at half and half: power at least 0.88 by 10,000 an arm, median at most 5,000."""
+    """0.5 to 1 % at half and half: power at least 0.88 by 10,000 an arm, median at most 5,000. A
+    z-test at every look is quicker, and worth nothing: in runs whose champion serves both arms, it
+    alarms in more than a fifth, where the e-process keeps to its 5 %. Tested once, at the end, it
+    is sound and finds nothing before all 10,000 were exposed."""
     rng, runs, looks = np.random.default_rng(401), 600, 100
     x, y = (rng.binomial(100, rate, (runs, looks)) for rate in (0.01, 0.005))
     first = event_alarms(x, y, [0.5] * looks)
 
     assert shown("power", (first < looks).mean()) >= 0.88
     assert shown("median per arm", 100 * (np.median(first) + 1)) <= 5_000
+
+    same = rng.binomial(100, 0.005, (runs, looks))
+    n = 100.0 * np.arange(1, looks + 1)
+    z = pooled_z(same.cumsum(axis=1), n, y.cumsum(axis=1), n)
+    assert at_most((event_alarms(same, y, [0.5] * looks) < looks).mean(), ALPHA, runs)
+    assert shown("naive z", (z > stats.norm.isf(0.05)).any(axis=1).mean()) > 0.2
 
 
 def srm_alarms(rng, share, runs, looks, n):
@@ -260,10 +275,12 @@ def test_5_counting_requests_of_sticky_units_alarms_falsely():
 
 
 def test_6_the_audit_knows_true_propensities_from_perturbed_ones():
-    """Three arms with changing weights; one arm's logged propensity is 10 % too high."""
+    """Three arms with changing weights; one arm's logged propensity is 10 % too high. A chi-square
+    of all counts against the last logged weights, as of a split that never changed, calls true
+    propensities lies on the same data."""
     rng, runs = np.random.default_rng(601), 150
     schedule = [(0.5, 0.3, 0.2), (0.4, 0.4, 0.2), (0.2, 0.5, 0.3)]
-    false, found = 0, 0
+    false, found, naive = 0, 0, 0
     for _ in range(runs):
         counts = [tuple(rng.multinomial(8_000, p).tolist()) for p in schedule]
         truth = audit_propensities(Draws(p, c) for p, c in zip(schedule, counts, strict=True))
@@ -272,9 +289,13 @@ def test_6_the_audit_knows_true_propensities_from_perturbed_ones():
         )
         false += truth >= math.log(1 / SRM_ALPHA)
         found += lie >= math.log(1 / SRM_ALPHA)
+        whole = np.sum(counts, axis=0)
+        expected = whole.sum() * np.array(schedule[-1])
+        naive += stats.chisquare(whole, expected).pvalue < SRM_ALPHA
 
     assert at_most(false / runs, SRM_ALPHA, runs)
     assert shown("power", found / runs) > 0.95
+    assert shown("naive chi-square of the last weights", naive / runs) > 0.95
 
 
 def perturbed(p):

@@ -1,11 +1,13 @@
 """Long random lives of rollouts, in a world that goes wrong, beside a twin that is easy to believe.
 
-A failing run names its seed; `World(seed)` replays it.
+A failing run names its seed, and `POINTSMAN_SEED=17 pytest tests/rollout/test_random_runs.py`
+replays it; POINTSMAN_LIVES says how many there are (tests/lives.py).
 """
 
 from collections import Counter
 
 import pytest
+from tests.lives import batches, named
 from tests.rollout.laws import check_laws
 from tests.rollout.twin import Twin
 from tests.rollout.world import World
@@ -14,25 +16,31 @@ RUNS = 200
 EVENTS = 250
 
 
-@pytest.mark.parametrize("batch", range(10))
-def test_machine_and_twin_agree_on_every_tick_and_no_law_is_broken(batch):
+@pytest.mark.parametrize("seeds", batches(RUNS, 10), ids=str)
+def test_machine_and_twin_agree_on_every_tick_and_no_law_is_broken(seeds):
     """200 rollouts under random faults: the same phases, weights and publications as the twin."""
-    for seed in range(batch * RUNS // 10, (batch + 1) * RUNS // 10):
-        world, twin = World(seed, calm=seed % 2 == 0), Twin()
-        for event in range(EVENTS):
-            world.happen()
-            before, seen = world.state, world.observed()
-            plan = world.plan()
-            if world.draw.random() < 0.1:
-                continue  # the controller died before it wrote: nothing of this tick has happened
-            check_laws(world, before, seen, plan)
-            twin.tick(world.terms, seen, world.now_ms)
-            rival = world.plan()
-            assert world.commit(plan)
-            if rival.changed:
-                assert not world.commit(rival)
+    for seed in seeds:
+        with named(seed, "tests/rollout/test_random_runs.py -k twin"):
+            run(seed)
 
-            assert twin.shown() == shown(world.state), f"seed {seed}, event {event}"
+
+def run(seed):
+    """One life of the machine and of its twin. Every other seed is a calm one."""
+    world, twin = World(seed, calm=seed % 2 == 0), Twin()
+    for event in range(EVENTS):
+        world.happen()
+        before, seen = world.state, world.observed()
+        plan = world.plan()
+        if world.draw.random() < 0.1:
+            continue  # the controller died before it wrote: nothing of this tick has happened
+        check_laws(world, before, seen, plan)
+        twin.tick(world.terms, seen, world.now_ms)
+        rival = world.plan()
+        assert world.commit(plan)
+        if rival.changed:
+            assert not world.commit(rival)
+
+        assert twin.shown() == shown(world.state), f"event {event}"
 
 
 def test_random_lives_reach_every_end():

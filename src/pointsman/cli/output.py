@@ -4,9 +4,13 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pointsman.domain.errors import PointsmanError
+
+if TYPE_CHECKING:
+    # Rich takes longer to import than most commands take to answer.
+    from rich.table import Table
 
 _WHOLE: Final = frozenset({"METRIC", "VARIANT", "INTERVAL", "VERSION", "RUNTIME", "RULE"})
 
@@ -40,24 +44,26 @@ def say(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
-def clear() -> None:
-    """Empties the screen, where there is one."""
-    if sys.stdout.isatty():
-        sys.stdout.write("\x1b[2J\x1b[H")
-
-
 def warn(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
     """Prints rows below headings, as wide as the terminal, or as they are into a pipe."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table_of(columns, rows, title))
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> "Table":
+    """Rows below headings, to be printed by rich."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
     shown = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
         numeric = column.startswith("#")
@@ -70,9 +76,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str =
         )
     for row in rows:
         shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-    if not console.is_terminal:
-        console.width = 200
-    console.print(shown)
+    return shown
 
 
 def complain(error: PointsmanError) -> None:

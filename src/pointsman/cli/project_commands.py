@@ -2,13 +2,14 @@
 
 # ruff: noqa: FBT002, PLR0913, PLR0917 - a parameter of a command is an option of it
 
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pointsman.cli.output import Format, clear, say, structured, table, warn, when, yaml_text
+from pointsman.cli.output import Format, say, structured, table, warn, when, yaml_text
 from pointsman.cli.session import Data, Local, ProjectName, Reason, Session, reporting
 from pointsman.cli.spec_commands import serving_line, show_changes
 from pointsman.domain.errors import Kind, PointsmanError
@@ -79,21 +80,40 @@ def status(
         client = session.client()
         path = f"{session.project(project)}/status"
         found = client.get(path)
+        if watch and session.output is Format.TABLE and sys.stdout.isatty():
+            _live(client, path, found)
+            return
         while True:
-            if watch and session.output is Format.TABLE:
-                clear()
             if not structured(found, session.output):
                 show_status(found)
             if not watch:
                 return
-            found = _next(client, path, session.output)
+            if session.output is Format.TABLE:
+                say(_again())
+            found = _next(client, path)
 
 
-def _next(client: "AdminClient", path: str, form: Format) -> Any:
+def _live(client: "AdminClient", path: str, found: Any) -> None:
+    """One picture that is drawn anew in its place, until Ctrl-C. What does not fit below each
+    other is cut at the bottom, and shown whole at the end."""
+    from rich.live import Live
+
+    from pointsman.cli.status_view import picture
+
+    with Live(picture(found, _again()), auto_refresh=False, redirect_stderr=True) as live:
+        while True:
+            live.refresh()
+            found = _next(client, path)
+            live.update(picture(found, _again()))
+
+
+def _again() -> str:
+    return f"{when(time.time_ns() // 1_000_000)}; again every {_WATCH_S} s, Ctrl-C ends it"
+
+
+def _next(client: "AdminClient", path: str) -> Any:
     """The next status to show. A controller that is away for a while ends no watch."""
     while True:
-        if form is Format.TABLE:
-            say(f"{when(time.time_ns() // 1_000_000)}; again every {_WATCH_S} s, Ctrl-C ends it")
         time.sleep(_WATCH_S)
         try:
             return client.get(path)

@@ -1,10 +1,12 @@
-"""A rollout in `pointsman status`, as people see it."""
+"""A rollout in `pointsman status` as plain text, for pipes and files; `rollout_tree` is for
+terminals."""
 
 from typing import Any, Final
 
 from pointsman.cli.output import percent, say, table
 
-_UNITS: Final = {"points": " points", "percent": " %", "plain": ""}
+UNITS: Final = {"points": " points", "percent": " %", "plain": ""}
+NEWCOMER: Final = "rollout of {variant} version {version}: {phase}"
 
 
 def show_rollout(found: dict[str, Any], actual: float | None) -> None:
@@ -12,7 +14,7 @@ def show_rollout(found: dict[str, Any], actual: float | None) -> None:
     if found["phase"] == "none":
         say(f"  rollout: {found['sentence'].partition(': ')[2]}")
         return
-    say(f"  rollout of {found['variant']} version {found['version']}: {found['phase']}")
+    say("  " + NEWCOMER.format(**found))
     step = found["step"]
     if step["text"]:
         reached = percent(actual) or "-"
@@ -38,18 +40,22 @@ def _row(metric: dict[str, Any]) -> tuple[str, ...]:
     other = "" if metric["role"] == "guardrail" else f"({metric['role']})"
     unit = metric["unit"]
     value, bound = metric["value"], metric["bound"]
-    low, high = metric["low"], metric["high"]
-    interval = ""
-    if low is not None or high is not None:
-        interval = f"[{number(low, unit) or '-inf'}, {number(high, unit) or 'inf'}]"
     return (
         " ".join(part for part in (metric["metric"], metric["slice"], other) if part),
         metric["verdict"],
-        "-" if value is None else f"{number(value, unit)}{_UNITS[unit]}",
-        interval,
+        "-" if value is None else f"{number(value, unit)}{UNITS[unit]}",
+        interval_of(metric),
         number(bound, unit),
         f"{metric['n']:,}",
     )
+
+
+def interval_of(metric: dict[str, Any]) -> str:
+    """`[-0.2, +6.4]`, open where nothing bounds it; empty where nothing does on either side."""
+    low, high, unit = metric["low"], metric["high"], metric["unit"]
+    if low is None and high is None:
+        return ""
+    return f"[{number(low, unit) or '-inf'}, {number(high, unit) or 'inf'}]"
 
 
 def number(value: float | None, unit: str) -> str:

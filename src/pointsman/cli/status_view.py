@@ -1,33 +1,63 @@
 """`pointsman status` as people see it."""
 
+from collections import defaultdict
+from collections.abc import Iterator
 from typing import Any, Final
 
-from pointsman.cli.output import percent, say, table, when
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from pointsman.cli.colours import colours
+from pointsman.cli.output import percent, say, table_of, when
+from pointsman.cli.rollout_tree import tree_of
 from pointsman.cli.rollout_view import show_rollout
 
 _LATENCY: Final = "latency_us_"
 
 
 def show_status(found: dict[str, Any]) -> None:
-    """Prints one project: what should be beside what is."""
-    say(f"{found['project']}   {found['phase']}   revision {found['number']}")
-    say(f"  {found['sentence']}")
-    say(f"  changed {when(found['changed_ms'])} by {found['actor']}")
+    """Prints one project: what should be beside what is. Its rollout is a tree on a terminal, and
+    plain text elsewhere."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = 200
+    for part in _parts(found):
+        if isinstance(part, str):
+            say(part)
+        elif isinstance(part, Tree) and not console.is_terminal:
+            show_rollout(found["rollout"], _actual(found)[found["rollout"]["variant"]])
+        else:
+            console.print(part)
+
+
+def picture(found: dict[str, Any], footer: str) -> Group:
+    """The same for a live display."""
+    parts = [Text(part) if isinstance(part, str) else part for part in _parts(found)]
+    return Group(*parts, Text(footer))
+
+
+def _parts(found: dict[str, Any]) -> Iterator[str | Tree | Table]:
+    yield f"{found['project']}   {found['phase']}   revision {found['number']}"
+    yield f"  {found['sentence']}"
+    yield f"  changed {when(found['changed_ms'])} by {found['actor']}"
     for trouble in found["troubles"]:
-        say(f"  WARNING {trouble}")
+        yield f"  WARNING {trouble}"
     for switch in found["kill_switches"]:
         reason = f": {switch['reason']}" if switch["reason"] else ""
         where = " (on this machine's gateway)" if switch["where"] == "gateway" else ""
-        say(f"  KILLED {switch['target']} by {switch['actor']}{where}{reason}")
+        yield f"  KILLED {switch['target']} by {switch['actor']}{where}{reason}"
     for proposal in found["proposals"]:
-        say(
+        yield (
             f"  PROPOSED {proposal['id']}: {proposal['variant']} from version "
             f"{proposal['from_version']} to {proposal['to_version']} ({proposal['asked']})"
         )
-    _workers(found)
+    yield from _workers(found)
     if found.get("rollout") is not None:
-        show_rollout(found["rollout"], _actual(found))
-    table(
+        names = [variant["name"] for variant in found["variants"]]
+        yield tree_of(found["rollout"], _actual(found), colours(names))
+    yield table_of(
         ["RULE", "VARIANT", "#TARGET", "#ACTUAL", "#DECISIONS"],
         (
             (
@@ -41,7 +71,7 @@ def show_status(found: dict[str, Any]) -> None:
             for first, arm in _firsts(rule["arms"])
         ),
     )
-    table(
+    yield table_of(
         ["VARIANT", "VERSION", "#DECISIONS", "#LABELLED", "RUNTIME", "WHY THIS RUNTIME"],
         (
             (
@@ -55,53 +85,53 @@ def show_status(found: dict[str, Any]) -> None:
             for variant in found["variants"]
         ),
     )
-    _all_figures(found)
+    yield from _all_figures(found)
 
 
-def _actual(found: dict[str, Any]) -> float | None:
-    """The share of the rule's decisions that the variant of the rollout really had."""
+def _actual(found: dict[str, Any]) -> defaultdict[str, float | None]:
+    """The shares of the rule's decisions that variants really had; None where there were none."""
     rollout = found["rollout"]
     arms = [
         arm for rule in found["rules"] if rule["rule"] == rollout["rule"] for arm in rule["arms"]
     ]
-    return next((arm["actual"] for arm in arms if arm["variant"] == rollout["variant"]), None)
+    return defaultdict(lambda: None, {arm["variant"]: arm["actual"] for arm in arms})
 
 
-def _workers(found: dict[str, Any]) -> None:
+def _workers(found: dict[str, Any]) -> Iterator[str]:
     target = found["table"]
     workers = target["workers"]
     current = [worker for worker in workers if worker["digest"] == target["digest"]]
-    say(f"  table {target['version']}: loaded by {len(current)}/{len(workers)} workers")
+    yield f"  table {target['version']}: loaded by {len(current)}/{len(workers)} workers"
     for worker in workers:
         if worker["problem"]:
-            say(f"  worker {worker['slot']}: {worker['problem']}")
+            yield f"  worker {worker['slot']}: {worker['problem']}"
 
 
-def _all_figures(found: dict[str, Any]) -> None:
+def _all_figures(found: dict[str, Any]) -> Iterator[str | Table]:
     """Variants of a split by what it drew; the others by all their traffic, and said to be so."""
     compared: set[str] = set()
     for rule in found["rules"]:
         arms = [arm for arm in rule["arms"] if arm.get("figures")]
         if arms:
             compared |= {arm["variant"] for arm in arms}
-            say(f"rule {rule['rule']}, epoch {rule['epoch']}: {rule['figures_of']}")
-            _figures([(arm["variant"], arm["figures"]) for arm in arms])
+            yield f"rule {rule['rule']}, epoch {rule['epoch']}: {rule['figures_of']}"
+            yield from _figures([(arm["variant"], arm["figures"]) for arm in arms])
     asked = [variant for variant in found["variants"] if variant["decisions"]]
     others = [variant for variant in asked if variant["name"] not in compared]
     if others:
-        say(others[0]["figures_of"])
-        _figures([(variant["name"], variant["figures"]) for variant in others])
+        yield others[0]["figures_of"]
+        yield from _figures([(variant["name"], variant["figures"]) for variant in others])
     idle = [variant["name"] for variant in found["variants"] if not variant["decisions"]]
     if idle:
-        say(f"no figures, since they answered nothing yet: {', '.join(idle)}")
+        yield f"no figures, since they answered nothing yet: {', '.join(idle)}"
 
 
-def _figures(variants: list[tuple[str, dict[str, Any]]]) -> None:
+def _figures(variants: list[tuple[str, dict[str, Any]]]) -> Iterator[Table]:
     """One line a metric and variant, variants below each other: comparing is what people come for,
     and lines stay readable however many variants there are."""
     names = list(dict.fromkeys(name for _, figures in variants for name in figures))
     if names:
-        table(
+        yield table_of(
             ["METRIC", "VARIANT", "#VALUE", "INTERVAL", "#N", "NOTE"],
             (
                 (

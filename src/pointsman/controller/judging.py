@@ -208,6 +208,11 @@ def matured_until(now_ms: int, horizon_ms: int) -> int:
     return block_of(now_ms - horizon_ms - SKEW_MS)
 
 
+def matures_ms(judging: Judging, horizon_ms: int) -> int:
+    """When the first block that is not folded yet has all its labels."""
+    return judging.through_ms + BLOCK_MS + horizon_ms + SKEW_MS
+
+
 def read_matured(  # noqa: PLR0913, PLR0917 - each is a part of what is read
     judging: Judging,
     cells: Mapping[int, Iterable[Row]],

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any, Final
 
-from pointsman.controller import findings, watch
+from pointsman.controller import findings, judging, watch
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.rollouts import Rollouts
 from pointsman.controller.watch import Seen, Watch
 from pointsman.judge.verdict import Measure
-from pointsman.rollout import words
+from pointsman.rollout import course, words
 from pointsman.rollout.machine import TERMINAL
 from pointsman.rollout.plan import Plan
 from pointsman.rollout.state import State
@@ -44,7 +44,19 @@ class RolloutViews:
             {"what": outbox.kind_of(entry.task), "tries": entry.tries, "error": entry.error}
             for entry in left
         ]
-        return {**_where(seen, plan), **_evidence(seen), "pending": pending}
+        now_ms = self._now_ms()
+        look = {
+            "at_ms": now_ms + round(1000 * self._rollouts.rests_s(name)),
+            "labels_ms": _labels_ms(seen),
+            "until": [
+                {
+                    "text": hold.text,
+                    "at_ms": course.until_ms(seen.at.terms, plan.state, hold, now_ms),
+                }
+                for hold in plan.holds
+            ],
+        }
+        return {**_where(seen, plan), "next_look": look, **_evidence(seen), "pending": pending}
 
     def glance(self, name: str) -> Shown | None:
         """Phase, weight and last verdict, without reading evidence; None without a rollout."""
@@ -79,6 +91,9 @@ def _where(seen: Seen, plan: Plan) -> Shown:
         "version": "",
         "attempt": 0,
         "step": None,
+        "steps": [
+            {"text": one.text, "state": one.place.value} for one in course.stops(terms, state)
+        ],
         "target": float(dict(plan.weights)[terms.variant]) / 100 if state is None else 0.0,
         "decisions": observed.counts.decisions,
         "outcomes": observed.counts.outcomes,
@@ -88,14 +103,14 @@ def _where(seen: Seen, plan: Plan) -> Shown:
 
 
 def _of_state(state: State) -> Shown:
-    course = state.course
+    steps = state.course
     return {
         "version": state.target.label,
         "attempt": state.attempt,
         "step": {
-            "number": min(max(state.position + 1, 0), len(course)),
-            "of": len(course),
-            "text": "" if state.phase in TERMINAL else words.step(course, state.position),
+            "number": min(max(state.position + 1, 0), len(steps)),
+            "of": len(steps),
+            "text": "" if state.phase in TERMINAL else words.step(steps, state.position),
             "since_ms": state.entered_ms,
             "live_ms": state.live_ms,
         },
@@ -114,6 +129,15 @@ def _of_state(state: State) -> Shown:
             for one in state.history[-_RECENT:]
         ],
     }
+
+
+def _labels_ms(seen: Seen) -> int | None:
+    """When the next block of labels has matured and is judged; None where none is waited for."""
+    outcomes = seen.at.project.spec.outcomes
+    horizon = outcomes.label or outcomes.reward
+    if seen.read is None or horizon is None or not seen.read.wanted.labelled:
+        return None
+    return judging.matures_ms(seen.read.judging, horizon.horizon)
 
 
 def _evidence(seen: Seen) -> Shown:

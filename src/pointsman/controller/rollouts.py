@@ -67,6 +67,10 @@ class Rollouts:
             self._rested_at[name] = time.monotonic() + rest_s
         return False
 
+    def rests_s(self, name: str) -> float:
+        """How long until `turn` looks at a project again; 0 where its next turn does."""
+        return max(self._rested_at.get(name, 0.0) - time.monotonic(), 0.0)
+
     def tick(self, name: str) -> Plan | None:
         """One tick, with what follows from it as far as it can be done now.
 

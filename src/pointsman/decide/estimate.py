@@ -19,7 +19,11 @@ class Estimate(msgspec.Struct, frozen=True):
     """A mean over the decisions of a slice, under either table.
 
     decisions: that it is about: those of which both sides are known or estimated
-    low, high: 95 % interval of the shift; equal to it where every answer is in the log
+    low, high: 95 % interval of the shift; equal to it where every answer is in the log. Normal, by
+        the error of each estimated mean, for as many answers as do not cancel, and the spread of
+        the answers that are only guessed
+    Source: Valliant, Dorfman & Royall (2000), Finite Population Sampling and Inference, chapter 2:
+        error variance of a predicted total.
     """
 
     decisions: int
@@ -280,7 +284,8 @@ class Effects:
                     continue
                 total, squares = read(sums, arm)
                 if rates:
-                    # A share of 0 or 1 in a few answers is not certain: two of each are added.
+                    # A share of 0 or 1 in a few answers is not certain: two of each are added
+                    # (Agresti & Coull 1998, American Statistician 52, 119-126).
                     smooth = (total + 2) / (sums.n + 4)
                     variance = smooth * (1 - smooth)
                 else:

@@ -1,6 +1,6 @@
 """Evidence cells: what many decisions add up to, so that judging never reads single rows.
 
-Rules of architecture.md section 8 that everything here serves:
+Rules that everything here serves:
 
 - A cell's key is project, rule, epoch, block of decision time, *assigned* variant, slice, metric.
 - Only decisions with reason `SPLIT` enter a cell, but for pairs of answers (`FLIPS`, `PAIRED`):

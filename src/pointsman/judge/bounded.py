@@ -58,7 +58,10 @@ class GammaExponential(msgspec.Struct, frozen=True):
 
     @property
     def rho(self) -> float:
-        """statistics.md a.3: v_opt / (2 ln(1/2a) + ln(1 + 2 ln(1/2a)))."""
+        """v_opt / (2 ln(1/2a) + ln(1 + 2 ln(1/2a))): tightest at v_opt.
+
+        Source: Howard, Ramdas, McAuliffe, Sekhon (2021), on tuning mixtures.
+        """
         log_inverse = 2.0 * math.log(1.0 / (2.0 * self.alpha))
         return self.v_opt / (log_inverse + math.log1p(log_inverse))
 

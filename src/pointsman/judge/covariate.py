@@ -1,4 +1,4 @@
-"""Outcomes less what a covariate known before the decision explains (CUPED, statistics.md 1d).
+"""Outcomes less what a covariate known before the decision explains (CUPED).
 
 The adjusted value is Y - theta (X - x0). Theta and x0 come from earlier blocks, so they are fixed
 before the block they are used on; and X does not depend on the assignment, so both arms' means

@@ -1,4 +1,4 @@
-"""Exact anytime-valid test of an event's relative risk, for shares that change (statistics.md a.2).
+"""Exact anytime-valid test of an event's relative risk, for shares that change.
 
 Take units whose first event fell into a block, challenger's and champion's. A unit was assigned to
 the challenger with chance `share` (among the two), whatever it would do. If the challenger
@@ -135,7 +135,8 @@ def log_e_above(state: EventState, risk: float, prior: EventPrior = DEFAULT_PRIO
 
     Also valid when the risk varies in time below `risk`. Falls as `risk` rises, because ln of the
     likelihood is concave in ln r and the mixture moves with the hypothesis.
-    Source: statistics.md a.2; half-Gaussian mixture over ln(r / risk).
+    Source: Lindon & Malek (2022), the time-inhomogeneous Bernoulli process; Robbins (1970) for the
+    mixture, here half-Gaussian over ln(r / risk).
     """
     shares, x, y = _columns(state)
     return float(log_e_above_many(x[None], y[None], shares, risk, prior)[0])

@@ -1,4 +1,4 @@
-"""Bounds for a known number of looks, by spending error over information (statistics.md a.4).
+"""Bounds for a known number of looks, by spending error over information.
 
 More power than a bound for every look, if and only if the looks are planned: the fraction of the
 final information is known at each look and the run ends at the last one. Run on beyond it and the

@@ -1,4 +1,4 @@
-"""Difference and ratio of two means, anytime-valid, through ramps and drift (statistics.md a.1).
+"""Difference and ratio of two means, anytime-valid, through ramps and drift.
 
 Each decision contributes, with A = 1 for the challenger, pi its share and c = pi (1 - pi),
 
@@ -145,7 +145,7 @@ def contrast(state: MeanState, factor: float = 1.0) -> Contrast | None:
     """The estimate of mu1 - factor * mu0; None where there is no variance to judge it by.
 
     factor 1 is the difference of means; 1 + margin tests a relative margin without dividing by a
-    mean that may be near 0 (statistics.md a.5).
+    mean that may be near 0 (Fieller 1954).
     """
     weight = math.fsum(state.c)
     if weight <= 0.0 or min(state.counts) == 0:
@@ -181,7 +181,7 @@ def contrast(state: MeanState, factor: float = 1.0) -> Contrast | None:
 def log_e_above(found: Contrast, margin: float, tuning: Tuning) -> float:
     """ln of the e-value against "the contrast is at most `margin`".
 
-    Asymptotic: not to be acted on before the burn-in (statistics.md decision 9: 50 events an arm).
+    Asymptotic: not to be acted on before the burn-in, 50 events an arm.
     """
     z = _z(found, found.difference - margin)
     return float(mixture.log_e_one_sided(z, tuning.k(found.effective_n)))

@@ -1,6 +1,7 @@
 """Many metrics at once: who may take how much of the error, and what may be called a discovery.
 
-Rollback is "any", promotion is "all" (statistics.md, decision 7): one broken guardrail rolls back,
+Rollback is "any", promotion is "all" (intersection-union: Berger 1982, Technometrics 24,
+295-300): one broken guardrail rolls back,
 so they share alpha; promotion needs each of them shown non-inferior, so each may have alpha whole.
 """
 

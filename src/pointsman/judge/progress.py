@@ -1,7 +1,7 @@
 """Matured blocks folded into tests, each exactly once and in order, as one value to be stored.
 
 Judging then costs the same however many blocks or decisions there were. A block that was folded is
-never folded again: later corrections change reports, never wealth (architecture.md section 8).
+never folded again: later corrections change reports, never wealth.
 """
 
 from collections.abc import Mapping, Sequence

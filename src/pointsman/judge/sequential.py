@@ -25,7 +25,7 @@ MIN_BUCKETS: Final = 32
 """Burn-in of the asymptotic interval: below it the variance between buckets is not worth much."""
 
 MIN_EVENTS: Final = 50
-"""Below so many events, or non-events, exact methods only (statistics.md, decision 9)."""
+"""Below so many events, or non-events, exact methods only."""
 
 _EXACT: Final = "exact at every look (beta-binomial mixture); takes observations as independent"
 _ASYMPTOTIC: Final = "asymptotic at every look; variance between unit buckets"

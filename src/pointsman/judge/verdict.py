@@ -1,10 +1,10 @@
 """What a rollout may conclude: harm is shown, no harm is shown to be left, or neither yet.
 
 Rollback is "any", promotion is "all": guardrails share alpha for harm, and each has it whole for
-non-inferiority, since all must hold at once (statistics.md, decision 7). Silence never passes: an
-arm without data, a metric without variation and a list without guardrails are answers of their
-own. Evidence that is unsound (lost units, uneven labels, lying propensities) blocks a pass and
-never excuses a harm.
+non-inferiority, since all must hold at once (intersection-union: Berger 1982, Technometrics 24,
+295-300). Silence never passes: an arm without data, a metric without variation and a list without
+guardrails are answers of their own. Evidence that is unsound (lost units, uneven labels, lying
+propensities) blocks a pass and never excuses a harm.
 """
 
 from collections.abc import Mapping

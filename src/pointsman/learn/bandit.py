@@ -90,7 +90,8 @@ def with_floor(weights: Sequence[float], floor: float) -> tuple[float, ...]:
     """floor + (1 - K floor) w: the least chance is the floor itself, where an arm has no weight.
 
     weights: 0 or more, adding up to 1; floor: at most 1/K, above which all are alike; below 0 none
-    Source: statistics.md, decision 10 (additive floors; compare epsilon-greedy, Sutton & Barto).
+    Source: Auer, Cesa-Bianchi, Freund, Schapire (2002), SIAM J. Comput. 32, 48-77: Exp3's mixture
+    with the uniform distribution, gamma = K floor.
     Errors: ValueError for weights that are no distribution.
     """
     w = np.asarray(weights, float)

@@ -5,11 +5,11 @@ from functools import reduce
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, Table, func, or_, select, tuple_
+from sqlalchemy import Connection, Table, or_, select, tuple_
 from sqlalchemy.dialects import sqlite
 
 from pointsman.domain import evidence
-from pointsman.domain.evidence import CellKey, CrossMoments, Moments, Paired, Payload
+from pointsman.domain.evidence import CrossMoments, Moments, Paired, Payload
 from pointsman.store import bulk
 from pointsman.store.evidence_schema import cell, exposure, gauge, stratum, traffic
 from pointsman.store.rows import signed, unsigned
@@ -44,38 +44,6 @@ def add_cells(connection: Connection, *changes: Mapping[Key, Payload]) -> list[K
 def add_gauges(connection: Connection, *changes: Mapping[Key, Payload]) -> list[Key]:
     """Merges changes into gauges; the keys of those that could not be merged."""
     return _merge(connection, gauge, changes)
-
-
-def cells(
-    connection: Connection, project: str, rule: str, *, since_ms: int = 0
-) -> dict[CellKey, Payload]:
-    """Evidence of one rule, all epochs apart, of blocks that begin at `since_ms` or later.
-
-    Reads those blocks alone, however many there were before.
-    """
-    found: dict[CellKey, Payload] = {}
-    for epoch in epochs(connection, project, rule):
-        query = select(cell).where(
-            cell.c.project == project,
-            cell.c.rule == rule,
-            cell.c.epoch == epoch,
-            cell.c.block_ms >= since_ms,
-        )
-        for row in connection.execute(query):
-            found[CellKey(*row[:-1])] = evidence.decode(row[-1])
-    return found
-
-
-def epochs(connection: Connection, project: str, rule: str) -> list[int]:
-    """Epochs of a rule that have cells, in order; one step in the index for each of them."""
-    found: list[int] = []
-    next_one = select(func.min(cell.c.epoch)).where(cell.c.project == project, cell.c.rule == rule)
-    while True:
-        after = cell.c.epoch > (found[-1] if found else -1)
-        epoch = connection.scalar(next_one.where(after))
-        if epoch is None:
-            return found
-        found.append(int(epoch))
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -114,17 +82,6 @@ def read_cells(connection: Connection, wanted: Wanted) -> list[tuple[int, str, s
         .order_by(cell.c.block_ms, cell.c.variant, cell.c.slice, cell.c.metric)
     )
     return [(*row[:-1], evidence.decode(row[-1])) for row in rows]
-
-
-def first_exposures(connection: Connection, project: str, rule: str, epoch: int) -> dict[str, int]:
-    """How many units met each variant first, in one epoch of a rule."""
-    counted = (
-        select(exposure.c.variant, func.count())
-        .join(stratum, stratum.c.number == exposure.c.stratum)
-        .where(stratum.c.project == project, stratum.c.rule == rule, stratum.c.epoch == epoch)
-        .group_by(exposure.c.variant)
-    )
-    return {row[0]: row[1] for row in connection.execute(counted)}
 
 
 def slice_names(connection: Connection) -> list[tuple[str, str]]:
