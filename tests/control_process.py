@@ -82,6 +82,12 @@ class ControlProcess:
             method, f"{self.url}{path}", content=content, headers={**sent, **(headers or {})}
         )
 
+    def status(self, method: str, path: str, token: str) -> int:
+        """The status of one call; the body, which may never end, is not read."""
+        sent = {"authorization": f"Bearer {token}"} if token else {}
+        with self._client.stream(method, f"{self.url}{path}", headers=sent) as answer:
+            return int(answer.status_code)
+
     def apply(self, document: Mapping[str, Any], parent: int = 0, **query: str) -> httpx2.Response:
         """PUT of a project; parent 0: a new one"""
         name = document["metadata"]["name"]
