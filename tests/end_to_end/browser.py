@@ -52,9 +52,10 @@ def chromium() -> str:
 class Watched:
     """One page of the dashboard, and what went wrong on it."""
 
-    def __init__(self, page: Page, serving: Serving) -> None:
+    def __init__(self, page: Page, serving: Serving, token: str = "") -> None:
         self.page = page
         self._serving = serving
+        self._token = token or serving.token
         self.wrong: list[str] = []
         self.elsewhere: list[str] = []
         page.on("console", self._said)
@@ -63,9 +64,20 @@ class Watched:
 
     def open(self, path: str) -> None:
         """A page by its address, signed in."""
-        where = f"{self._serving.running.admin_url}/ui/#token={self._serving.token}&{path}"
+        where = f"{self._serving.running.admin_url}/ui/#token={self._token}&{path}"
         self.page.goto("about:blank")
         self.page.goto(where)
+
+    @contextmanager
+    def somebody_else(self, token: str) -> Iterator["Watched"]:
+        """Another person's window, with a token of their own."""
+        browser = self.page.context.browser
+        assert browser is not None
+        context = browser.new_context(bypass_csp=True)
+        try:
+            yield Watched(context.new_page(), self._serving, token)
+        finally:
+            context.close()
 
     def sees(self, text: str | re.Pattern[str], limit_s: float = SLOW_S) -> None:
         """Waits until somebody who looks can read it."""
