@@ -88,11 +88,11 @@ class Watched:
             shown = self.page.locator("body").inner_text()
             raise AssertionError(f"{text} is not on the page:\n{shown[:4000]}") from None
 
-    def keep(self, name: str) -> None:
-        """A screenshot: of the documentation where that is asked for."""
+    def keep(self, name: str, *, whole: bool = True) -> None:
+        """A screenshot for the documentation, where that is asked for. whole: below the fold too"""
         if os.environ.get(KEEP):
             IMAGES.mkdir(parents=True, exist_ok=True)
-            self.page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
+            self.page.screenshot(path=IMAGES / f"{name}.png", full_page=whole)
 
     def check(self) -> None:
         """Nothing serious for a screen reader, no error, no request that leaves the machine."""

@@ -98,7 +98,7 @@ def explained(window: Watched) -> None:
     """From the list of decisions to one of them, made again and found equal."""
     window.open("/p/default/watched/decisions?variant=challenger")
     window.sees("The newest first")
-    window.keep("decisions")
+    window.keep("decisions", whole=False)
     window.check()
     window.page.locator("tbody a").first.click()
     window.sees("made again from its record and its table: equal")
