@@ -215,9 +215,11 @@ PEOPLE = _people()
 
 def register(registry: Registry, name: str) -> None:
     """The logistic regression and the forest again, as versions 1 and 2 of a model of its own;
-    both aliases point to the first."""
-    ask(registry, "POST", "registered-models/create", {"name": name})
-    for number in ("1", "2"):
+    both aliases point to the first. A model that is there already only gets its aliases back."""
+    known, _ = call(registry.url, "GET", f"{API}/registered-models/get?name={name}")
+    if known != 200:
+        ask(registry, "POST", "registered-models/create", {"name": name})
+    for number in ("1", "2") if known != 200 else ():
         found = ask(registry, "GET", f"model-versions/get?name=income&version={number}")
         source = found["model_version"]["source"]
         made = {"name": name, "source": source, "model_id": source.removeprefix("models:/")}
