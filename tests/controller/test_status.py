@@ -29,7 +29,7 @@ def test_evidence_that_takes_long_to_read_is_shown_again_for_a_while(world, monk
     real, reads = overview.arms, []
 
     def slow(*arguments):
-        time.sleep(0.05)
+        time.sleep(0.3)
         reads.append(arguments)
         return real(*arguments)
 
@@ -42,7 +42,7 @@ def test_evidence_that_takes_long_to_read_is_shown_again_for_a_while(world, monk
     before = seen()
     world.traffic(300)
     at_once, read_at_once = seen(), len(reads)
-    time.sleep(0.6)
+    time.sleep(3.6)
 
     assert (at_once, read_at_once) == (before, 1)
     assert seen() == before + 300

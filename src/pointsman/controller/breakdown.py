@@ -4,7 +4,6 @@ All of it is of what a rule's split drew in its present epoch, as figures to com
 """
 
 import math
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -13,6 +12,7 @@ from pointsman.controller import figures
 from pointsman.controller.catalog import sliced_by
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.projects import Projects
+from pointsman.controller.reuse import Reused
 from pointsman.domain import evidence
 from pointsman.domain.evidence import (
     SCORE_BINS,
@@ -30,6 +30,7 @@ from pointsman.spec import canonical
 from pointsman.spec.models import Project
 from pointsman.store import payloads
 from pointsman.store.payloads import Wanted
+from pointsman.store.revisions import Revision
 
 Shown = dict[str, Any]
 
@@ -49,8 +50,6 @@ _OF_SLICES: Final = frozenset({evidence.DENIED, evidence.ERROR, evidence.CORRECT
 _RELIABILITY_BINS: Final = 12
 _HEAT_ROWS: Final = 48
 """Stretches of time of a latency heat map, at most."""
-_REUSE: Final = 10.0
-"""What was read is shown again for so many times as long as it took to read."""
 
 _Arms = dict[str, dict[str, Payload]]
 
@@ -61,7 +60,7 @@ class Breakdowns:
     def __init__(self, ledger: Ledger, projects: Projects) -> None:
         self._ledger = ledger
         self._projects = projects
-        self._known: dict[tuple[str, str, int], tuple[float, Shown]] = {}
+        self._known: Reused[tuple[str, str, int], Shown] = Reused()
 
     def of(self, name: str, since_ms: int = 0) -> Shown:
         """For each rule that splits: slices, reliability, latency and cost of each variant.
@@ -71,10 +70,9 @@ class Breakdowns:
         """
         revision = self._projects.current(name)
         key = (name, revision.table_digest, since_ms)
-        until, known = self._known.get(key, (0.0, {}))
-        started = time.monotonic()
-        if started < until:
-            return known
+        return self._known.get(key, lambda: self._read(name, revision, since_ms))
+
+    def _read(self, name: str, revision: Revision, since_ms: int) -> Shown:
         table = self._projects.table(revision)
         project = canonical.parse(revision.spec)
         since = since_ms or self._ledger.now_ms() - WINDOW_MS
@@ -83,11 +81,7 @@ class Breakdowns:
             for rule in table.rules
             if rule.allocation is not None
         ]
-        found = {"project": name, "since_ms": since, "positive": table.positive, "rules": rules}
-        now = time.monotonic()
-        self._known = {k: v for k, v in self._known.items() if v[0] > now}
-        self._known[key] = (now + _REUSE * (now - started), found)
-        return found
+        return {"project": name, "since_ms": since, "positive": table.positive, "rules": rules}
 
     def _rule(self, name: str, project: Project, rule: Rule, since_ms: int) -> Shown:
         assert rule.allocation is not None
@@ -110,9 +104,9 @@ class Breakdowns:
         for block_ms, variant, slice_, metric, payload in rows:
             if slice_:
                 if metric in _OF_SLICES:
-                    _put(slices[slice_][variant], metric, payload)
+                    evidence.add(slices[slice_][variant], metric, payload)
                 continue
-            _put(whole[variant], metric, payload)
+            evidence.add(whole[variant], metric, payload)
             if isinstance(payload, LatencyHistogram):
                 heat[variant][block_ms] = payload
         return {
@@ -131,10 +125,6 @@ class Breakdowns:
             "latency": {variant: _heat(blocks) for variant, blocks in heat.items()},
             "cost": {variant: _cost(arm) for variant, arm in whole.items()},
         }
-
-
-def _put(arm: dict[str, Payload], metric: str, payload: Payload) -> None:
-    arm[metric] = evidence.merge(arm[metric], payload) if metric in arm else payload
 
 
 def _rates(arm: Mapping[str, Payload]) -> Shown:

@@ -1,6 +1,5 @@
 """How a project stands: what should be beside what is, and how each variant does."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from pointsman.controller import figures
 from pointsman.controller.catalog import other_events
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.projects import Projects
+from pointsman.controller.reuse import Reused
 from pointsman.controller.rollcall import RollCall
 from pointsman.decide.allocation import shares
 from pointsman.domain import artifact, evidence
@@ -37,8 +37,6 @@ ALL_TRAFFIC: Final = "all traffic of the present version, whatever the rule: not
 LATELY_MS: Final = 300_000
 """Traffic of the past five minutes is what a list of projects calls actual."""
 _DAY_MS: Final = 86_400_000
-_REUSE: Final = 10.0
-"""Evidence is used again for this many times as long as it took to read."""
 
 
 class Statuses:
@@ -60,7 +58,7 @@ class Statuses:
         self._workers = workers
         self._blobs = blobs
         self._troubles = troubles
-        self._evidence: dict[tuple[str, str, int, int, tuple[str, ...]], tuple[float, Arms]] = {}
+        self._evidence: Reused[tuple[str, str, int, int, tuple[str, ...]], Arms] = Reused()
 
     def status(self, name: str, since_ms: int = 0) -> Shown:
         """Everything about one project. since_ms: figures from that hour on, 0 = all there is"""
@@ -187,19 +185,9 @@ class Statuses:
         since_ms: int,
         also: tuple[str, ...],
     ) -> Arms:
-        """Evidence of a rule's present epoch by variant: read anew, or, so that people who watch a
-        long epoch keep no processor busy, as it was up to ten times as long ago as reading took."""
-        key = (project, rule.name, rule.epoch, since_ms, also)
-        started = time.monotonic()
-        until, known = self._evidence.get(key, (0.0, {}))
-        if started < until:
-            return known
-        found = overview.arms(connection, project, rule.name, rule.epoch, since_ms, also)
-        now = time.monotonic()
-        for old in [old for old, (end, _) in list(self._evidence.items()) if end < now]:
-            self._evidence.pop(old, None)
-        self._evidence[key] = (now + _REUSE * (now - started), found)
-        return found
+        """Evidence of a rule's present epoch by variant, which takes long to read of a long one."""
+        asked = (project, rule.name, rule.epoch, since_ms, also)
+        return self._evidence.get(asked, lambda: overview.arms(connection, *asked))
 
     def _runtime(self, variant: Variant) -> Shown:
         body: Shown = {

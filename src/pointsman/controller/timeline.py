@@ -1,6 +1,5 @@
 """What happened to a project and when: who answered, who should have, what was done."""
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -31,7 +30,7 @@ class Timelines:
     def __init__(self, ledger: Ledger, projects: Projects) -> None:
         self._ledger = ledger
         self._projects = projects
-        self._targets: dict[str, tuple[float, dict[str, dict[str, float]]]] = {}
+        self._targets: dict[str, dict[str, dict[str, float]]] = {}
 
     def of(self, name: str, from_ms: int | None = None, until_ms: int = 0) -> Shown:
         """Traffic by stretches of time, the shares it should have had, and what was done.
@@ -132,11 +131,11 @@ class Timelines:
         known = self._targets.get(revision.table_digest)
         if known is None:
             rules = self._projects.table(revision).rules if revision.cause != "delete" else ()
-            known = (time.monotonic(), {rule.name: targets(rule) for rule in rules})
+            known = {rule.name: targets(rule) for rule in rules}
             if len(self._targets) >= _REVISIONS:
-                self._targets.pop(min(self._targets, key=lambda digest: self._targets[digest][0]))
+                self._targets.pop(next(iter(self._targets)), None)
             self._targets[revision.table_digest] = known
-        return known[1]
+        return known
 
 
 def _columns(found: Iterable[Pulse], from_ms: int, until: int, step_ms: int) -> Shown:

@@ -1,5 +1,6 @@
 """What a tick sees of one project: read once, at one time, from the store and from the gateways."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -161,12 +162,10 @@ class Watch:
 
     def last_verdict(self, name: str, rollout: State) -> str:
         """The verdict on this attempt as it was last read; empty where there is none."""
-        _, last = self._last.get(name, (0.0, None))
+        last = self._known(name, rollout, math.inf)
         if last is None or last.verdict is None:
             return ""
-        known = last.judging
-        same = (known.attempt, known.after_epoch) == _attempt(rollout)
-        return findings.verdict_of(last.verdict).value if same else ""
+        return findings.verdict_of(last.verdict).value
 
     def _known(self, name: str, rollout: State, reuse_s: float) -> Read | None:
         """What was read of this attempt within so many seconds."""

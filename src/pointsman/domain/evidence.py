@@ -360,6 +360,11 @@ def merge(a: Payload, b: Payload) -> Payload:
             raise ValueError(f"a {_kind(a)} payload cannot be added to a {_kind(b)} payload")
 
 
+def add(payloads: dict[str, Payload], metric: str, more: Payload) -> None:
+    """Merges a payload into those of a variant, by metric. Raises as `merge`."""
+    payloads[metric] = merge(payloads[metric], more) if metric in payloads else more
+
+
 def _added(a: list[_Number], b: list[_Number]) -> list[_Number]:
     return [x + y for x, y in zip(a, b, strict=True)]
 

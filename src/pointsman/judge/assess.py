@@ -50,7 +50,7 @@ def judge(evidence: Evidence, criteria: Criteria) -> Verdict:
     _check(criteria)
     shares = _harm_alphas(criteria)
     findings = [
-        _assessed(item, evidence.metrics.get(item.key), criteria, share)
+        assess(item, evidence.metrics.get(item.key), criteria, share)
         for item, share in zip(criteria.items, shares, strict=True)
     ]
     measures = tuple(_told(finding) for finding in findings)
@@ -92,12 +92,6 @@ def assess(
     criterion: Criterion, evidence: MetricEvidence | None, criteria: Criteria, harm_alpha: float
 ) -> Verdict:
     """The verdict on one criterion alone, with exactly one reason and one measure."""
-    return _assessed(criterion, evidence, criteria, harm_alpha)
-
-
-def _assessed(
-    criterion: Criterion, evidence: MetricEvidence | None, criteria: Criteria, harm_alpha: float
-) -> Verdict:
     if evidence is None:
         measure = Measure(criterion, (0, 0), criteria.alpha, harm_alpha)
         return NoData((_reason(Code.NO_DATA, criterion, "no data"),), (measure,))

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 import rfc8785
-from sqlalchemy import Connection, desc, func, insert, select
+from sqlalchemy import Connection, Select, desc, func, insert, select
 
 from pointsman.store.control_schema import audit
 
@@ -113,8 +113,7 @@ def changes(connection: Connection, target: str) -> list[Logged]:
     """The newest entry of a target that changed anything, or none: who took records out is not
     what happened to it."""
     query = select(audit).where(audit.c.target == target, audit.c.action.not_like("decisions.%"))
-    found = connection.execute(query.order_by(desc(audit.c.seq)).limit(1)).mappings()
-    return [Logged(**{**row, "payload": json.loads(row["payload"])}) for row in found]
+    return _logged(connection, query.order_by(desc(audit.c.seq)).limit(1))
 
 
 def entries(
@@ -126,6 +125,10 @@ def entries(
         query = query.where(audit.c.target == target)
     if tenant:
         query = query.where(audit.c.tenant == tenant)
+    return _logged(connection, query)
+
+
+def _logged(connection: Connection, query: Select[Any]) -> list[Logged]:
     return [
         Logged(**{**row, "payload": json.loads(row["payload"])})
         for row in connection.execute(query).mappings()

@@ -33,6 +33,15 @@ def insert(
     return connection.exec_driver_sql(_insert_sql(table, names, on_conflict), list(rows)).rowcount
 
 
+def adding_sql(table: Table) -> str:
+    """Inserts a row of counts, or adds them to those that are there under its key."""
+    statement = sqlite.insert(table)
+    sums = {c.name: c + statement.excluded[c.name] for c in table.columns if not c.primary_key}
+    keys = list(table.primary_key.columns)
+    statement = statement.on_conflict_do_update(index_elements=keys, set_=sums)
+    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
+
+
 def among(column: Column[Any], values: Iterable[str | int]) -> ColumnElement[bool]:
     """Whether a column is one of any number of values; they travel as one parameter."""
     listed = func.json_each(_json.encode(list(values)).decode()).table_valued("value")

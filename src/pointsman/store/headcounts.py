@@ -5,8 +5,8 @@ from typing import Final, Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, func, select
-from sqlalchemy.dialects import sqlite
 
+from pointsman.store import bulk
 from pointsman.store.evidence_schema import headcount
 from pointsman.store.payloads import Key
 
@@ -127,12 +127,4 @@ def _less(a: Heads, b: Heads) -> Heads:
     )
 
 
-def _add_sql() -> str:
-    statement = sqlite.insert(headcount)
-    sums = {stage.name: stage + statement.excluded[stage.name] for stage in _STAGES}
-    keys = list(headcount.primary_key.columns)
-    statement = statement.on_conflict_do_update(index_elements=keys, set_=sums)
-    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
-
-
-_ADD: Final = _add_sql()
+_ADD: Final = bulk.adding_sql(headcount)

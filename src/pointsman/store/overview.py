@@ -139,8 +139,7 @@ def gauges(
     merged: dict[tuple[str, str], dict[str, Payload]] = {}
     for variant, version, metric, blob in found:
         known = merged.setdefault((variant, version), {})
-        payload = evidence.decode(blob)
-        known[metric] = evidence.merge(known[metric], payload) if metric in known else payload
+        evidence.add(known, metric, evidence.decode(blob))
     return merged
 
 
@@ -170,8 +169,7 @@ def arms(  # noqa: PLR0913, PLR0917 - each is a part of what is asked for
     merged: dict[str, dict[str, Payload]] = {}
     for variant, metric, blob in found:
         known = merged.setdefault(variant, {})
-        payload = evidence.decode(blob)
-        known[metric] = evidence.merge(known[metric], payload) if metric in known else payload
+        evidence.add(known, metric, evidence.decode(blob))
     return merged
 
 

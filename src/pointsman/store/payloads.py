@@ -193,14 +193,6 @@ def _load(connection: Connection, table: Table, keys: Iterable[Key]) -> dict[Key
     return found
 
 
-def _add_traffic_sql() -> str:
-    statement = sqlite.insert(traffic)
-    keys = list(traffic.primary_key.columns)
-    sums = {c.name: c + statement.excluded[c.name] for c in traffic.columns if not c.primary_key}
-    statement = statement.on_conflict_do_update(index_elements=keys, set_=sums)
-    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
-
-
 def _add_exposure_sql() -> str:
     statement = sqlite.insert(exposure)
     new = statement.excluded
@@ -212,5 +204,5 @@ def _add_exposure_sql() -> str:
     return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
 
 
-_ADD_TRAFFIC: Final = _add_traffic_sql()
+_ADD_TRAFFIC: Final = bulk.adding_sql(traffic)
 _ADD_EXPOSURE: Final = _add_exposure_sql()

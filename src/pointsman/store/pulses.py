@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 from sqlalchemy import Connection, delete, func, select
-from sqlalchemy.dialects import sqlite
 
+from pointsman.store import bulk
 from pointsman.store.evidence_schema import pulse
 from pointsman.store.payloads import Key
 
@@ -99,12 +99,4 @@ def delete_old(connection: Connection, now_ms: int) -> int:
     )
 
 
-def _add_sql() -> str:
-    statement = sqlite.insert(pulse)
-    sums = {c.name: c + statement.excluded[c.name] for c in pulse.columns if not c.primary_key}
-    keys = list(pulse.primary_key.columns)
-    statement = statement.on_conflict_do_update(index_elements=keys, set_=sums)
-    return str(statement.compile(dialect=sqlite.dialect(paramstyle="qmark")))
-
-
-_ADD: Final = _add_sql()
+_ADD: Final = bulk.adding_sql(pulse)

@@ -55,9 +55,9 @@ export class Page extends LitElement {
     }
     this.loading = true;
     const started = performance.now();
+    let key;
     do {
-      this.again = false;
-      const key = this.key(this.place);
+      key = this.key(this.place);
       try {
         const found = await this.load();
         if (key === this.key(this.place)) [this.found, this.error] = [found, null];
@@ -65,8 +65,7 @@ export class Page extends LitElement {
         if (key === this.key(this.place)) this.error = error;
         if (error.status === 401) this.dispatchEvent(new CustomEvent("signed-out", { bubbles: true }));
       }
-      this.again = key !== this.key(this.place);
-    } while (this.again);
+    } while (key !== this.key(this.place));
     this.loading = false;
     const took = performance.now() - started;
     this.rested = performance.now() + Math.min(Math.max(REST * took, 500), LONGEST_MS);
