@@ -18,12 +18,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 __all__ = ["mlflow_server"]
 END_TO_END = "tests/end_to_end/"
+BY_FILE = ("tests/archive/", "tests/cli/", "tests/controller/", "tests/plugins/", "tests/wiring/")
+"""Where tests of a file share servers: two workers would each start them."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `--dist loadgroup`, all end-to-end tests go to one worker: they share what takes longest
-    to prepare, measure time and kill processes.
+    """With `--dist loadgroup`, tests that share what takes long to start go to one worker: those of
+    a file, and all end-to-end tests, which also measure time and kill processes.
 
     By path and not by xdist's own mark, which has no effect under pytest 9.2: it is read off node
     ids that pytest no longer lets a plugin amend.
@@ -34,6 +36,10 @@ def pytest_xdist_make_scheduler(config, log):
 
     class ByPath(LoadGroupScheduling):
         def _split_scope(self, nodeid):
-            return END_TO_END if nodeid.startswith(END_TO_END) else super()._split_scope(nodeid)
+            if nodeid.startswith(END_TO_END):
+                return END_TO_END
+            if nodeid.startswith(BY_FILE):
+                return nodeid.partition("::")[0]
+            return super()._split_scope(nodeid)
 
     return ByPath(config, log)

@@ -6,7 +6,11 @@ from mlflow_server import MlflowServerProcess
 
 
 class Models:
-    """Registered models, each with two versions that fit and a third with other classes."""
+    """Registered models, each with two versions that fit and a third with other classes.
+
+    Versions are prepared once a controller, so tests that need nothing but an alias of their own
+    share the model `shared`.
+    """
 
     def __init__(self, server: MlflowServerProcess) -> None:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
@@ -21,6 +25,7 @@ class Models:
         rows = pd.DataFrame({"a": np.linspace(0, 1, 40), "b": np.linspace(1, 0, 40)})
         self.client = mlflow.MlflowClient()
         self._sources = []
+        self._shared = False
         for labels in (("no", "yes"), ("no", "yes"), ("no", "maybe")):
             model = LogisticRegression(C=1.0 + len(self._sources)).fit(rows, np.repeat(labels, 20))
             with mlflow.start_run():
@@ -31,6 +36,13 @@ class Models:
                     pip_requirements=["scikit-learn"],
                 )
             self._sources.append(info.model_uri)
+
+    def alias(self, name: str) -> None:
+        """An alias of a test's own, on version 1 of the model all share."""
+        if not self._shared:
+            self.register("shared")
+            self._shared = True
+        self.point("shared", "1", name)
 
     def register(self, name: str) -> None:
         """Versions 1 to 3 under a name of a test's own, the alias champion on 1."""

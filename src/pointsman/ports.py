@@ -26,6 +26,16 @@ class ModelVersion(msgspec.Struct, frozen=True):
     tags: dict[str, str] = {}
 
 
+class Registered(msgspec.Struct, frozen=True):
+    """What a registered model looks like now.
+
+    aliases: alias -> version; newest: highest version, empty where there are none
+    """
+
+    aliases: dict[str, str]
+    newest: str
+
+
 class Registry(Protocol):
     """Where trained models come from. Read mostly; never trains, never deletes.
 

@@ -43,7 +43,8 @@ def path(name: str, verb: str = "") -> str:
 
 
 def document(name: str, *, on_move: str | None = None) -> dict[str, Any]:
-    champion: dict[str, Any] = {"model": f"models:/{name}@champion"}
+    """A project with one variant: where the alias of its own name points to."""
+    champion: dict[str, Any] = {"model": f"models:/shared@{name}"}
     if on_move:
         champion["onAliasMove"] = on_move
     return {
@@ -82,13 +83,13 @@ def test_apply_pins_the_alias_and_proves_the_compiled_model(
     control: ControlProcess, models: Models
 ) -> None:
     """A table names versions, never aliases; status says which runtime, why, and how close."""
-    models.register("pinned")
+    models.alias("pinned")
 
     applied = control.apply(document("pinned"))
 
     assert applied.status_code == 200, applied.text
     (champion,) = control.call("GET", path("pinned", "/status")).json()["variants"]
-    assert (champion["version"], champion["source"]) == ("1", "models://main/pinned/1")
+    assert (champion["version"], champion["source"]) == ("1", "models://main/shared/1")
     assert champion["runtime"] == "onnx"
     assert champion["parity"]["passed"] is True
     assert champion["parity"]["rows"] >= 1000
@@ -98,25 +99,23 @@ def test_a_followed_alias_is_served_after_it_was_prepared(
     control: ControlProcess, models: Models
 ) -> None:
     """No rollout and no limits: the default is to follow. The history says what happened."""
-    models.register("followed")
+    models.alias("followed")
     control.apply(document("followed"))
 
-    models.point("followed", "2")
+    models.point("shared", "2", "followed")
 
     until(lambda: version(control, "followed") == "2", PREPARED_S, "version 2", control)
-    assert "models://main/followed/1 → models://main/followed/2" in told(
-        control, "followed", "follow"
-    )
+    assert "models://main/shared/1 → models://main/shared/2" in told(control, "followed", "follow")
     assert control.call("GET", path("followed")).json()["number"] == 2
 
 
 def test_a_version_that_does_not_fit_is_refused_and_the_old_one_stays(
     control: ControlProcess, models: Models
 ) -> None:
-    models.register("unfit")
+    models.alias("unfit")
     control.apply(document("unfit"))
 
-    models.point("unfit", "3")
+    models.point("shared", "3", "unfit")
 
     until(lambda: told(control, "unfit", "refuse"), PREPARED_S, "a refusal", control)
     assert "maybe" in told(control, "unfit", "refuse")
@@ -129,9 +128,9 @@ def test_what_was_undone_is_proposed_and_not_followed_again(
     control: ControlProcess, models: Models
 ) -> None:
     """The alias still points to the version people went back from: it must not come by itself."""
-    models.register("undone")
+    models.alias("undone")
     control.apply(document("undone"))
-    models.point("undone", "2")
+    models.point("shared", "2", "undone")
     until(lambda: version(control, "undone") == "2", PREPARED_S, "version 2", control)
 
     control.call("POST", path("undone", ":undo"), {"reason": "worse"})
@@ -145,11 +144,11 @@ def test_a_proposed_move_waits_for_somebody_to_accept_it(
     control: ControlProcess, models: Models
 ) -> None:
     """Noticed within five seconds; served only once accepted; accepted only once."""
-    models.register("proposed")
+    models.alias("proposed")
     control.apply(document("proposed", on_move="propose"))
     proposals = path("proposed", "/proposals")
 
-    models.point("proposed", "2")
+    models.point("shared", "2", "proposed")
     (found,) = until(
         lambda: control.call("GET", f"{proposals}?state=open").json()["proposals"],
         NOTICED_S,
@@ -167,10 +166,10 @@ def test_a_proposed_move_waits_for_somebody_to_accept_it(
 
 
 def test_a_dismissed_move_is_not_proposed_again(control: ControlProcess, models: Models) -> None:
-    models.register("dismissed")
+    models.alias("dismissed")
     control.apply(document("dismissed", on_move="propose"))
     proposals = path("dismissed", "/proposals")
-    models.point("dismissed", "2")
+    models.point("shared", "2", "dismissed")
     (found,) = until(
         lambda: control.call("GET", f"{proposals}?state=open").json()["proposals"],
         NOTICED_S,
@@ -190,10 +189,10 @@ def test_reapplying_keeps_the_pin_while_the_reference_stays(
     control: ControlProcess, models: Models
 ) -> None:
     """A change of something else does not smuggle in an alias move nobody accepted."""
-    models.register("kept")
+    models.alias("kept")
     wanted = document("kept", on_move="propose")
     control.apply(wanted)
-    models.point("kept", "2")
+    models.point("shared", "2", "kept")
     wanted["spec"]["deadline"] = "200ms"
 
     changed = control.apply(wanted, 1)
@@ -205,7 +204,9 @@ def test_reapplying_keeps_the_pin_while_the_reference_stays(
 def test_a_new_version_is_noticed_and_told(control: ControlProcess, models: Models) -> None:
     """Nobody moved the alias: people hear of the version within five seconds, and no more."""
     models.register("arrived")
-    control.apply(document("arrived"))
+    wanted = document("arrived")
+    wanted["spec"]["variants"]["champion"]["model"] = "models:/arrived@champion"
+    control.apply(wanted)
     time.sleep(2.5)
 
     models.add("arrived")
@@ -216,9 +217,9 @@ def test_a_new_version_is_noticed_and_told(control: ControlProcess, models: Mode
 
 
 def test_an_unknown_alias_is_an_error_of_the_file(control: ControlProcess, models: Models) -> None:
-    models.register("lonely")
+    models.alias("lonely")
     wanted = document("lonely")
-    wanted["spec"]["variants"]["champion"]["model"] = "models:/lonely@nobody"
+    wanted["spec"]["variants"]["champion"]["model"] = "models:/shared@nobody"
 
     answer = control.apply(wanted)
 

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import pytest
 
 from mlflow_server import MlflowServerProcess
+from pointsman import ports
 from pointsman.domain.errors import Kind, PointsmanError
-from pointsman.plugins.mlflow import MlflowRegistry, MlflowServer, Watched
+from pointsman.plugins.mlflow import MlflowRegistry, MlflowServer
 from pointsman.plugins.mlflow_webhook import WebhookVerifier
 
 SECRET = "a-secret-only-this-test-knows"
@@ -159,8 +160,8 @@ def test_polling_sees_alias_moves_and_new_versions(
     after = registry.poll([registered.name])
     elapsed_s = time.monotonic() - started
 
-    assert before == {registered.name: Watched({"champion": "1"}, "2")}
-    assert after == {registered.name: Watched({"champion": "1", "challenger": "2"}, "2")}
+    assert before == {registered.name: ports.Registered({"champion": "1"}, "2")}
+    assert after == {registered.name: ports.Registered({"champion": "1", "challenger": "2"}, "2")}
     assert elapsed_s < 2.0
     registered.client.delete_registered_model_alias(registered.name, "challenger")
 

@@ -21,7 +21,7 @@ from pointsman.controller.ledger import Ledger
 from pointsman.controller.projects import Intent, Outcome, Projects
 from pointsman.controller.state import Pin
 from pointsman.domain.errors import Kind, PointsmanError
-from pointsman.ports import ModelVersion
+from pointsman.ports import ModelVersion, Registered
 from pointsman.rollout.machine import Phase
 from pointsman.rollout.plan import SetAlias
 from pointsman.spec import canonical, references
@@ -37,6 +37,7 @@ _FINAL: Final = frozenset({Kind.INVALID, Kind.FORBIDDEN, Kind.NOT_AVAILABLE_YET}
 _RETRY_S: Final = 30.0
 
 Moved = dict[str, ModelVersion]
+_NOTHING_SEEN: Final[Mapping[str, Registered]] = {}
 
 
 class Aliases:
@@ -54,23 +55,45 @@ class Aliases:
         self._to_follow: dict[str, Moved] = {}
         self._to_prepare: dict[str, tuple[str, ModelVersion]] = {}
 
-    def look(self) -> bool:
-        """One look at every reference of every project. False: nothing is left to be looked at."""
+    def models(self) -> set[str]:
+        """The registered models (`models://REGISTRY/NAME`) whose aliases are looked at."""
+        with self._ledger.reading() as connection:
+            active = revisions.active(connection)
+        pins = [pin for one in active for pin in state.decode(one.state).pins.values()]
+        return {_place(pin).partition("@")[0] for pin in pins if _moves(pin)}
+
+    def look(self, seen: Mapping[str, Registered] = _NOTHING_SEEN) -> bool:
+        """One look at every reference of every project. False: nothing is left to be looked at.
+
+        seen: models as they are now, where they are known; a reference that still points to what
+            serves is then not asked for
+        """
         with self._ledger.reading() as connection:
             active = revisions.active(connection)
             before = proposals.watched(connection)
-        pins = {revision.project: state.decode(revision.state).pins for revision in active}
-        asked = {_place(pin): pin for own in pins.values() for pin in own.values() if _moves(pin)}
-        seen = {reference: self._sight(pin, before) for reference, pin in asked.items()}
+            open_ones = proposals.open_projects(connection)
+        found: dict[str, ModelVersion | None] = {}
         for revision in active:
+            pins = state.decode(revision.state).pins
+            moving = {variant: pin for variant, pin in pins.items() if _moves(pin)}
+            quiet = all(_stays(pin, before, seen) for pin in moving.values())
+            # A proposal is closed where its alias moved back, and a rollout has its own version.
+            if quiet and revision.project not in open_ones and not self._rolls_out(revision):
+                continue
+            for pin in moving.values():
+                if (place := _place(pin)) not in found:
+                    found[place] = self._sight(pin, before)
             moved = {
                 variant: version
-                for variant, pin in pins[revision.project].items()
-                if (version := seen.get(_place(pin))) is not None
+                for variant, pin in moving.items()
+                if (version := found[_place(pin)]) is not None
             }
             if moved:
-                self._settle(revision, pins[revision.project], moved)
+                self._settle(revision, pins, moved)
         return False
+
+    def _rolls_out(self, revision: Revision) -> bool:
+        return canonical.parse(revision.spec).spec.rollout is not None
 
     def follow(self) -> bool:
         """Follows what the last look found, one project after the other. False: all of it."""
@@ -237,13 +260,17 @@ class Aliases:
             if variant in pins
             and pins[variant].source != version.uri
             and not _settled(self._latest(name, variant), version, revision)
+            # People may have gone back from it since it was found; the next look proposes it.
+            and not self._undone(revision, variant, version)
         }
         key = "|".join([name, *sorted(version.uri for version in left.values())])
         if not left or time.monotonic() < self._retry_at[key]:
             return
         what = ", ".join(f"{variant} to {version.uri}" for variant, version in left.items())
+        # Only on top of what was looked at: an undo while it is prepared is the last word.
+        intent = Intent(_ACTOR, f"alias moved: {what}", parent=revision.number)
         try:
-            self._projects.repin(name, left, "follow", Intent(_ACTOR, f"alias moved: {what}"))
+            self._projects.repin(name, left, "follow", intent)
         except PointsmanError as error:
             if isinstance(error, HeldError) and len(left) == 1:
                 # A person may accept it, once others agree or the freeze is over.
@@ -256,7 +283,7 @@ class Aliases:
             elif error.kind in _FINAL:
                 for variant, version in left.items():
                     self._refuse(revision, pins[variant], (variant, version), error)
-            else:
+            elif error.kind is not Kind.CONFLICT:  # then the next look sees what stands by now
                 self._retry_at[key] = time.monotonic() + _RETRY_S
                 _log.warning("not followed", project=name, moved=what, error=error.message)
 
@@ -373,6 +400,17 @@ def _moves(pin: Pin) -> bool:
 def _place(pin: Pin) -> str:
     """What was asked for, in the registry it was found in: others may have come since."""
     return references.within(pin.asked, pin.registry)
+
+
+def _stays(pin: Pin, before: Mapping[str, Watched], seen: Mapping[str, Registered]) -> bool:
+    """Whether a reference is known to point to what serves, now and when it was last asked for."""
+    place = _place(pin)
+    model, _, alias = place.partition("@")
+    last = before.get(place)
+    if last is None or last.error or model not in seen:
+        return False
+    version = seen[model].aliases.get(alias)
+    return version is not None and last.source == pin.source == f"{model}/{version}"
 
 
 def _settled(last: Proposal | None, version: ModelVersion, revision: Revision) -> bool:

@@ -1,52 +1,45 @@
 """New versions of the models that serve: noticed and told, never served by themselves."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-import structlog
+from sqlalchemy import Connection
 
 from pointsman.controller import state
 from pointsman.controller.ledger import Ledger
-from pointsman.domain.errors import PointsmanError
+from pointsman.ports import Registered
 from pointsman.spec import references
 from pointsman.store import proposals, revisions
 from pointsman.store.audit import Entry
 from pointsman.store.proposals import Watched
 
-_log = structlog.get_logger(__name__)
 _REGISTERED: Final = re.compile(r"(models://[^/]+/[^/@:]+)/[1-9][0-9]*")
-
-Newest = Callable[[Iterable[str]], Mapping[str, str]]
-"""The highest version of each registered model (`models://REGISTRY/NAME`) that is known. Blocking.
-"""
 
 
 class Arrivals:
     """Looks for new versions, one look at a time. Blocking."""
 
-    def __init__(self, ledger: Ledger, newest: Newest) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._newest = newest
 
-    def look(self) -> None:
-        """Tells each project, once, of a version that its registered models did not have before."""
+    def models(self) -> set[str]:
+        """The registered models (`models://REGISTRY/NAME`) that are looked at."""
         with self._ledger.reading() as connection:
-            active = revisions.active(connection)
+            return set(_users(connection))
+
+    def look(self, seen: Mapping[str, Registered]) -> None:
+        """Tells each project, once, of a version that its registered models did not have before.
+
+        seen: models as they are now, by `models://REGISTRY/NAME`
+        """
+        with self._ledger.reading() as connection:
+            users = _users(connection)
             before = proposals.watched(connection)
-        users: dict[str, dict[str, str]] = {}
-        for revision in active:
-            for variant, pin in state.decode(revision.state).pins.items():
-                if match := _REGISTERED.fullmatch(pin.source):
-                    users.setdefault(match[1], {})[revision.project] = variant
-        try:
-            newest = self._newest(users)
-        except PointsmanError as error:
-            _log.debug("registry", error=error.message)
-            return
+        newest = {model: seen[model].newest for model in users if model in seen}
         for model, version in newest.items():
             last = before.get(model)
-            if last is not None and last.source == version:
+            if not version or (last is not None and last.source == version):
                 continue
             sight = Watched(model, "", version, self._ledger.now_ms(), "")
             with self._ledger.writing() as connection:
@@ -70,3 +63,13 @@ class Arrivals:
                 tell=True,
             )
         )
+
+
+def _users(connection: Connection) -> dict[str, dict[str, str]]:
+    """By registered model the projects it serves in, each with one of its variants."""
+    users: dict[str, dict[str, str]] = {}
+    for revision in revisions.active(connection):
+        for variant, pin in state.decode(revision.state).pins.items():
+            if match := _REGISTERED.fullmatch(pin.source):
+                users.setdefault(match[1], {})[revision.project] = variant
+    return users

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from pointsman.judge import mixture
 from pointsman.judge.event import DEFAULT_PRIOR, EventPrior, log_e_above_many
@@ -85,9 +85,20 @@ def event_power(plan: EventPlan, n: float, prior: EventPrior = DEFAULT_PRIOR) ->
         # Safety is harm with the arms swapped.
         share, bound, ours, theirs = 1.0 - share, 1.0 / bound, theirs, ours
     chances = (np.arange(_STRATA) + 0.5) / _STRATA
-    others = stats.poisson.ppf(chances, theirs)
-    needed = _fewest(others, share, bound, plan.alpha, prior)
-    return float(stats.poisson.sf(needed - 1.0, ours).mean())
+    needed = _fewest(_poisson_quantiles(chances, theirs), share, bound, plan.alpha, prior)
+    # P(N >= k) of a Poisson count is the regularised lower incomplete gamma function at k.
+    return float(special.gammainc(needed, ours).mean())
+
+
+def _poisson_quantiles(chances: Floats, mean: float) -> Floats:
+    """The least count of which P(N <= count) is at least each chance.
+
+    Not scipy.stats, whose import takes longer than that of everything else a controller judges by.
+    """
+    above = np.ceil(special.pdtrik(chances, mean))
+    below = np.maximum(above - 1.0, 0.0)
+    quantiles: Floats = np.where(special.pdtr(below, mean) >= chances, below, above)
+    return quantiles
 
 
 def mean_power(plan: MeanPlan, n: float) -> float:

@@ -19,7 +19,7 @@ from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.plugins import directories
 from pointsman.plugins.http import Answer, HttpClient
 from pointsman.plugins.local import local_path
-from pointsman.ports import ModelVersion
+from pointsman.ports import ModelVersion, Registered
 
 _API: Final = "/api/2.0/mlflow"
 _ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
@@ -31,16 +31,6 @@ _VERSION: Final = re.compile(r"models:/(?P<name>[^/@:]+)/(?P<version>[1-9][0-9]{
 _LOGGED: Final = re.compile(r"models:/(?P<id>m-[0-9a-f]{32})")
 _RUN: Final = re.compile(r"runs:/(?P<id>[0-9a-f]{32})/(?P<path>[^\0]+)")
 _ABSENT: Final = frozenset({"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"})
-
-
-class Watched(msgspec.Struct, frozen=True):
-    """What a registered model looks like now.
-
-    aliases: alias -> version; newest: highest version, empty where there are none
-    """
-
-    aliases: dict[str, str]
-    newest: str
 
 
 class MlflowServer(msgspec.Struct, frozen=True):
@@ -125,7 +115,7 @@ class MlflowRegistry:
             self._refused(version.asked, answer)
         directories.copy(self._local(location, version.asked), into)
 
-    def poll(self, names: Sequence[str]) -> dict[str, Watched]:
+    def poll(self, names: Sequence[str]) -> dict[str, Registered]:
         """Aliases and newest version of each model, one cheap request each.
 
         Models that do not exist are left out. Raises PointsmanError(BACKEND_FAILED).
@@ -142,7 +132,7 @@ class MlflowRegistry:
                 raise self._nonsense("registered-models/get")
             aliases = {str(a["alias"]): str(a["version"]) for a in model.get("aliases") or ()}
             versions = [int(v["version"]) for v in model.get("latest_versions") or ()]
-            found[name] = Watched(aliases, str(max(versions)) if versions else "")
+            found[name] = Registered(aliases, str(max(versions)) if versions else "")
         return found
 
     def write_back(self, source: str, alias: str, tags: Mapping[str, str]) -> None:

@@ -87,6 +87,12 @@ def of_project(connection: Connection, project: str, state: str = "") -> list[Pr
     return [Proposal(**row) for row in connection.execute(query).mappings()]
 
 
+def open_projects(connection: Connection) -> set[str]:
+    """The projects with an open proposal."""
+    query = select(proposal.c.project).where(proposal.c.state == "open").distinct()
+    return set(connection.execute(query).scalars())
+
+
 def settle(connection: Connection, proposal_id: str, settled: Proposal) -> bool:
     """Whether it was open until now. Only state, note and who decided are taken from `settled`."""
     changed = connection.execute(

@@ -115,7 +115,7 @@ def _graph(
     asker = Asking(wanted.data, ledger, blobs, archiver.workbench, asked)
     projects = Projects(ledger, workshop, blobs, asker)
     aliases = Aliases(ledger, projects, known.resolve)
-    arrivals = Arrivals(ledger, known.newest)
+    arrivals = Arrivals(ledger)
     switches = Switches(ledger, projects)
     workers = RollCall(wanted.data / "gateway" / "workers")
     journal = wanted.data / "journal"
@@ -130,7 +130,7 @@ def _graph(
     ingesting = Loop("ingest", intake.turn, INGEST_S)
     keeping = Loop("housekeeping", lambda: keeper.sweep().more, KEEP_S)
     archiving = Loop("archive", lambda: archiver.turn().more, ARCHIVE_S)
-    watching = Loop("registries", lambda: _look(arrivals, aliases), wanted.poll_s)
+    watching = Loop("registries", lambda: _look(known, arrivals, aliases), wanted.poll_s)
     following = Loop("following", aliases.follow, FOLLOW_S)
     growing = Loop("rollouts", rollouts.turn, ROLLOUT_S)
     telling = Loop("outbox", deeds.others, ROLLOUT_S)
@@ -214,10 +214,11 @@ def _troubles(intake: Intake, loops: Sequence[Loop]) -> list[str]:
     return said + intake.troubles.sentences()
 
 
-def _look(arrivals: Arrivals, aliases: Aliases) -> bool:
+def _look(known: sources.Sources, arrivals: Arrivals, aliases: Aliases) -> bool:
     """One look at the registries."""
-    arrivals.look()
-    return aliases.look()
+    seen = known.watch(arrivals.models() | aliases.models())
+    arrivals.look(seen)
+    return aliases.look(seen)
 
 
 def _nothing(_: Connection) -> None:

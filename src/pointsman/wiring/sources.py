@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
+import structlog
 from sqlalchemy import Engine
 
 from pointsman.controller.deeds import LogNotifier
@@ -15,7 +16,7 @@ from pointsman.plugins.local import LocalRegistry
 from pointsman.plugins.mlflow import MlflowRegistry, MlflowServer
 from pointsman.plugins.mlflow_webhook import WebhookVerifier
 from pointsman.plugins.webhook import WebhookNotifier
-from pointsman.ports import Clock, ModelVersion, Notifier, Registry
+from pointsman.ports import Clock, ModelVersion, Notifier, Registered, Registry
 from pointsman.runtime import preparation
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import references
@@ -23,6 +24,7 @@ from pointsman.store import revisions
 from pointsman.store.database import reader
 from pointsman.wiring.settings import Settings
 
+_log = structlog.get_logger(__name__)
 LOCAL: Final = "local"
 """What `--trust-registry` calls the directories named by --allow-local."""
 
@@ -110,21 +112,21 @@ class Sources:
     def registries(self) -> Mapping[str, MlflowRegistry]:
         return self._registries
 
-    def newest(self, models: Iterable[str]) -> dict[str, str]:
-        """The highest version of each registered model, by `models://REGISTRY/NAME`; models and
-        registries that are not known are left out. Raises PointsmanError(BACKEND_FAILED)."""
+    def watch(self, models: Iterable[str]) -> dict[str, Registered]:
+        """Each registered model (`models://REGISTRY/NAME`) as it is now, by one request each;
+        models that are not known are left out, and those of a registry that does not answer."""
         wanted: dict[str, list[str]] = {}
         for model in models:
             name, plain = references.split(model)
             wanted.setdefault(name, []).append(plain.removeprefix("models:/"))
-        found: dict[str, str] = {}
-        for registry in self._registries.values():
-            seen = registry.poll(wanted.get(registry.name, []))
-            found |= {
-                f"models://{registry.name}/{name}": model.newest
-                for name, model in seen.items()
-                if model.newest
-            }
+        found: dict[str, Registered] = {}
+        for name, registry in self._registries.items():
+            try:
+                seen = registry.poll(wanted.get(name, []))
+            except PointsmanError as error:
+                _log.debug("registry", registry=name, error=error.message)
+                continue
+            found |= {f"models://{name}/{model}": what for model, what in seen.items()}
         return found
 
     def write_back(self, source: str, alias: str, tags: Mapping[str, str]) -> None:
