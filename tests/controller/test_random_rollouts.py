@@ -30,7 +30,7 @@ from pointsman.rollout.state import encode
 from pointsman.store import audit, outbox, rollouts
 from pointsman.store.control_schema import rollout_command
 
-LIVES, BATCHES = 6, 2
+LIVES, BATCHES = 4, 2
 """Each life has several rollouts."""
 EVENTS = 80
 PANEL = [f"panel-{n}" for n in range(300)]

@@ -7,7 +7,7 @@ from typing import Any
 from tests.end_to_end.browser import Watched, browsing
 from tests.end_to_end.conftest import Registry, Start
 from tests.end_to_end.serving import Serving
-from tests.end_to_end.test_rollout import PROJECT, register, traffic
+from tests.end_to_end.test_rollout import PROJECT, register, taken_back, traffic
 
 LIMITED = """
 apiVersion: pointsman/v1
@@ -78,6 +78,7 @@ def test_a_rollout_is_watched_from_its_first_step_to_its_rollback(
         assert window.page.locator("pm-chart canvas").count() >= 1
         window.keep("rollback")
         window.check()
+    taken_back(serving, "watched")
     with browsing(serving, dark=True, width=400) as window:
         window.open("/p/default/watched")
         window.sees("Steps so far")

@@ -1,4 +1,5 @@
-"""Rollouts on real processes: one that is promoted step by step, and one that is taken back."""
+"""A rollout on real processes that is promoted step by step; one that is taken back is watched in
+test_browser.py."""
 
 import csv
 import gzip
@@ -101,30 +102,19 @@ def test_a_good_challenger_is_promoted_and_the_registry_is_told(
     serving.wait(lambda: version(registry, "growing", "champion")["version"] == "1", 30)
 
 
-def test_a_harmful_challenger_is_rolled_back_at_its_first_step(
-    start: Start, registry: Registry
-) -> None:
-    """It denies far more: nobody is asked, its share goes to nothing, and history says why. The
-    gateway's guard and the controller see the same; whoever is first acts."""
-    serving = start()
-    register(registry, "harming")
-    challenger = "models:/harming/2"
-
-    serving.apply(
-        PROJECT.format(name="harms", model="harming", challenger=challenger, threshold=0.01)
-    )
-    with traffic(serving, "harms"):
-        serving.wait(lambda: rollout(serving, "harms")["phase"] == "rolled_back", 120)
-
-    found = rollout(serving, "harms")
+def taken_back(serving: Serving, name: str) -> None:
+    """A harmful challenger is gone: it never had more than its first step, history says why, nobody
+    is asked about it any more, and what it answered can be taken out. The gateway's guard and the
+    controller see the same; whoever is first acts."""
+    found = rollout(serving, name)
     assert max(step["weight"] for step in found["transitions"]) == 0.2
     assert found["target"] == 0.0
-    why = history(serving, "harms").partition("rolled back from 20 %: ")[2]
+    why = history(serving, name).partition("rolled back from 20 %: ")[2]
     assert why.startswith("denied +") or "gateway, by guard: denied of challenger" in why
-    late = rollout(serving, "harms")["transitions"][-1]
+    late = found["transitions"][-1]
     assert late["event"] in {"guardrail_broken", "stopped"}
-    serving.wait(lambda: set(asked(serving, "harms", 200)) == {"champion"}, 30)
-    bad, every = exported(serving, "harms", "--rolled-back"), exported(serving, "harms")
+    serving.wait(lambda: set(asked(serving, name, 200)) == {"champion"}, 30)
+    bad, every = exported(serving, name, "--rolled-back"), exported(serving, name)
     assert bad
     assert {(line["served"], line["version"]) for line in bad} == {("challenger", "2")}
     assert len(bad) == sum(line["served"] == "challenger" for line in every)
