@@ -13,6 +13,7 @@ from pointsman import __version__
 from pointsman.cli import (
     access_commands,
     demo_commands,
+    drift_commands,
     export_commands,
     inspect_commands,
     project_commands,
@@ -46,6 +47,7 @@ _GROUPS = (
     project_commands,
     rollout_commands,
     inspect_commands,
+    drift_commands,
     export_commands,
     serve_commands,
     demo_commands,

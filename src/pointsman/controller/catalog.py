@@ -1,6 +1,6 @@
 """What the ingester has to know of the table that decided: its classes, horizons and slices."""
 
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from sqlalchemy import select
@@ -11,7 +11,8 @@ from pointsman.controller.ledger import Ledger
 from pointsman.decide.allocation import shares
 from pointsman.domain.errors import PointsmanError
 from pointsman.domain.events import Event
-from pointsman.domain.table import ProjectTable
+from pointsman.domain.names import CHAMPION
+from pointsman.domain.table import FeatureType, ProjectTable
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import canonical
 from pointsman.spec.events import event_of
@@ -84,8 +85,22 @@ def described(project: Project, table: ProjectTable) -> IngestProject:
         },
         shadowed={rule.name: rule.shadows for rule in table.rules if rule.shadows},
         events=other_events(project),
+        champion=next(v.version for v in table.variants if v.name == CHAMPION),
+        watched=watched(project, table),
+        reference=project.spec.drift.reference,
         slow_us=tuple(sorted({b for m in project.spec.metrics.values() for b in _slow_us(m)})),
     )
+
+
+def watched(project: Project, table: ProjectTable) -> dict[str, Literal["number", "category"]]:
+    """Features that are watched for drift, in the table's order, and what they are."""
+    chosen = project.spec.drift.features
+    named = {FeatureType.STRING, FeatureType.BOOLEAN}
+    return {
+        feature.name: "category" if feature.type in named else "number"
+        for feature in table.features
+        if not chosen or feature.name in chosen
+    }
 
 
 def sliced_by(project: Project) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row
 from pointsman.journal import recovery, segment
 from pointsman.journal.disk import DISK, Disk
 from pointsman.journal.reader import streams
-from pointsman.store import archived, journal_state, looks, pulses, retention
+from pointsman.store import archived, journal_state, looks, pulses, retention, sketches
 from pointsman.store.database import reader
 from pointsman.store.retention import Register
 
@@ -192,6 +192,7 @@ class Housekeeping:
         longest = max((p.hot_ms for p in policies.values()), default=default.hot_ms)
         with self._engine.begin() as connection:
             swept.evidence += pulses.delete_old(connection, now)
+            swept.evidence += sketches.delete_old(connection, now)
             swept.orphans += retention.delete_orphans(connection, now - longest, _ROWS_AT_ONCE)
             if now - self._evidence_swept_ms >= DAY_MS:
                 self._evidence_swept_ms = now

@@ -18,6 +18,7 @@ from pointsman.controller.cells import Changes, SliceNames
 from pointsman.controller.exposures import Exposures
 from pointsman.controller.firsts import Firsts
 from pointsman.controller.join import INBOX_LIFETIME_MS, IngestProject
+from pointsman.controller.sketching import Sketching
 from pointsman.domain.records import (
     DecisionRecord,
     OutcomeRecord,
@@ -119,6 +120,7 @@ class Ingester:
         self._projects: dict[tuple[str, str], IngestProject | None] = {}
         self._slices: SliceNames | None = None
         self._exposures = Exposures()
+        self._sketching = Sketching(now_ms)
         self._expiry_ms = 0
 
     def tick(self) -> Tick:
@@ -259,6 +261,7 @@ class Ingester:
             project = self._project(record)
             tick.unconfigured += project is None
             changes.decided(record, project)
+        self._sketching.decided(connection, fresh, self._project)
         ingestion.insert_overrides(connection, overrides)
         firsts = Firsts(connection, self._exposures, self._project, changes)
         firsts.exposed(fresh)

@@ -63,6 +63,9 @@ class IngestProject(msgspec.Struct, frozen=True):
     slow_us: latencies beyond which an answer counts as slow
     shares: chances of the variants of a split, by rule; they add up to 1
     events: others that metrics are about, besides denied, failed and slow answers
+    champion: version that serves as the champion
+    watched: features that are watched for drift, and what they are; reference: rows it takes to
+        have something to compare with
     """
 
     classes: tuple[str, ...]
@@ -74,6 +77,9 @@ class IngestProject(msgspec.Struct, frozen=True):
     slow_us: tuple[int, ...] = ()
     shares: dict[str, tuple[tuple[str, float], ...]] = {}
     events: tuple[Event, ...] = ()
+    champion: str = ""
+    watched: dict[str, Literal["number", "category"]] = {}
+    reference: int = 5_000
 
     def drawn(self, record: DecisionRecord) -> bool:
         """Whether the rule's split drew this decision, with all of its variants to choose from.

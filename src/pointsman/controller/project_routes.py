@@ -81,7 +81,8 @@ class ProjectRoutes:
     def get(self, response: Response, tenant: str, project: str) -> dict[str, Any]:
         found = self._projects.current(qualified(tenant, project))
         response.headers["etag"] = f'"{found.number}"'
-        return _revision(found)
+        features = self._projects.table(found).features
+        return _revision(found) | {"features": msgspec.to_builtins(features)}
 
     def revision(self, tenant: str, project: str, number: int) -> dict[str, Any]:
         return _revision(self._projects.revision(qualified(tenant, project), number))

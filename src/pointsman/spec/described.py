@@ -40,6 +40,17 @@ KEYS: Final[dict[str, dict[str, str]]] = {
         "metrics": "Numbers computed from decisions and outcomes, by name.",
         "rollout": "How a challenger grows, step by step, judged by evidence.",
         "limits": "Blast radius: a change over it needs a second approver.",
+        "drift": "When a shift of inputs or answers is told, compared with what they looked like.",
+    },
+    "Drift": {
+        "psi": "Population stability index from which a shift matters. Chance and sample size "
+        "raise it where they have to.",
+        "falseAlarms": "Share of false ones among all alarms, over all features and all times.",
+        "reference": "Decisions of a new champion that are compared with from then on.",
+        "window": "What is compared: each hour, or each day.",
+        "features": "Only these are compared; without it, all.",
+        "onDrift": "`warn` tells people; `hold` also keeps a rollout where it is until a window "
+        "without drift.",
     },
     "ContextAttribute": {
         "type": "Its CEL type.",

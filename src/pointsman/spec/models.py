@@ -198,6 +198,27 @@ class Retention(Block):
     max_bytes: Bytes = 10 * 10**9
 
 
+class Drift(Block):
+    """When a shift of inputs or of answers is told.
+
+    psi: from which it matters; false_alarms: among all alarms, at most
+    reference: decisions of a champion that are compared with, once there are so many
+    window: that is compared, by the hour or by the day; features: only these, all where empty
+    on_drift: whether a rollout goes on meanwhile
+    """
+
+    psi: Annotated[float, Field(gt=0, le=10)] = 0.1
+    false_alarms: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    reference: Annotated[int, Field(ge=200, le=50_000)] = 5_000
+    window: Literal["1h", "1d"] = "1d"
+    features: Items[FeatureName] = ()
+    on_drift: Literal["warn", "hold"] = "warn"
+
+    @property
+    def window_s(self) -> int:
+        return 3_600 if self.window == "1h" else 86_400
+
+
 class LabelOutcome(Block):
     """horizon: how long after the decision a label can be trusted"""
 
@@ -293,6 +314,7 @@ class ProjectSpec(Block):
     metrics: Annotated[dict[Name, Metric], Sorted, Field(max_length=100)] = Field(default={})
     rollout: Rollout | None = None
     limits: Limits | None = None
+    drift: Drift = Drift()
 
     @property
     def positive_class(self) -> str:

@@ -268,3 +268,41 @@ plan_approval = Table(
     Column("reason", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
 )
+
+reference = Table(
+    "reference",
+    metadata,
+    Column("project", Text, primary_key=True),
+    # Digest of its body.
+    Column("id", Text, primary_key=True),
+    Column("made_ms", BigInteger, nullable=False),
+    # Who declared it; empty where it was made of the first decisions of a version.
+    Column("actor", Text, nullable=False),
+    # Of the champion that answered its rows; empty where none did.
+    Column("version", Text, nullable=False),
+    # `judge.profile.Profile` as JSON.
+    Column("body", LargeBinary, nullable=False),
+)
+"""What inputs and answers are compared with, written once."""
+
+reference_row = Table(
+    "reference_row",
+    metadata,
+    Column("row", Integer, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Index("ix_reference_row", "project", "version"),
+)
+"""First decisions of a champion, until there are enough of them for a reference."""
+
+drift_alarm = Table(
+    "drift_alarm",
+    metadata,
+    Column("project", Text, primary_key=True),
+    Column("reference", Text, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("sentence", Text, nullable=False),
+)
+"""What drifted on which day, told once."""

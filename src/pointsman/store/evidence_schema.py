@@ -267,6 +267,22 @@ pulse = Table(
 )
 """All decisions by short stretches of time, for pictures of what happened when; never judged by."""
 
+sketch = Table(
+    "sketch",
+    metadata,
+    Column("project", Text, primary_key=True),
+    # `features` by reference, `scores` by `variant:version`.
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("step_s", Integer, primary_key=True),
+    Column("at_ms", BigInteger, primary_key=True),
+    Column("n", BigInteger, nullable=False),
+    Column("counts", LargeBinary, nullable=False),
+    Index("ix_sketch_age", "step_s", "at_ms"),
+    sqlite_with_rowid=False,
+)
+"""How full fixed bins are, by stretches of time: of inputs, and of scores of all decisions."""
+
 override = Table(
     "override",
     metadata,

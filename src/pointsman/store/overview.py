@@ -23,6 +23,7 @@ from pointsman.store.pulses import Pulse
 from pointsman.store.rows import Piece
 
 _HOUR_MS: Final = 3_600_000
+_DAY_MS: Final = 24 * _HOUR_MS
 
 _COMPARED: Final = (
     evidence.DENIED,
@@ -139,6 +140,22 @@ def gauges(
     merged: dict[tuple[str, str], dict[str, Payload]] = {}
     for variant, version, metric, blob in found:
         known = merged.setdefault((variant, version), {})
+        evidence.add(known, metric, evidence.decode(blob))
+    return merged
+
+
+def gauges_by_day(
+    connection: Connection, project: str, metrics: Sequence[str]
+) -> dict[tuple[str, str, int], dict[str, Payload]]:
+    """By (variant served, version, start of the day), then by metric, merged."""
+    found = connection.execute(
+        select(
+            gauge.c.variant, gauge.c.version, gauge.c.hour_ms, gauge.c.metric, gauge.c.payload
+        ).where(gauge.c.project == project, gauge.c.metric.in_(metrics))
+    )
+    merged: dict[tuple[str, str, int], dict[str, Payload]] = {}
+    for variant, version, hour_ms, metric, blob in found:
+        known = merged.setdefault((variant, version, hour_ms - hour_ms % _DAY_MS), {})
         evidence.add(known, metric, evidence.decode(blob))
     return merged
 

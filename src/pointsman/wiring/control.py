@@ -21,6 +21,9 @@ from pointsman.controller.candidate import Workshop
 from pointsman.controller.catalog import Catalog, retentions
 from pointsman.controller.dashboard_routes import DashboardRoutes
 from pointsman.controller.deeds import Deeds
+from pointsman.controller.drift_routes import DriftRoutes
+from pointsman.controller.drifting import Drifts, Teller
+from pointsman.controller.estimates import Estimates
 from pointsman.controller.explanation import Explanations
 from pointsman.controller.export_routes import ExportRoutes
 from pointsman.controller.exporting import Exports
@@ -68,6 +71,7 @@ KEEP_S: Final = 60.0
 ARCHIVE_S: Final = 10.0
 FOLLOW_S: Final = 0.5
 ROLLOUT_S: Final = 1.0
+COMPARE_S: Final = 20.0
 
 
 class SystemClock:
@@ -134,7 +138,9 @@ def _graph(
     following = Loop("following", aliases.follow, FOLLOW_S)
     growing = Loop("rollouts", rollouts.turn, ROLLOUT_S)
     telling = Loop("outbox", deeds.others, ROLLOUT_S)
-    loops = [ingesting, watching, following, growing, telling, keeping, archiving]
+    drifts = Drifts(ledger, projects)
+    comparing = Loop("drift", Teller(ledger, drifts).turn, COMPARE_S)
+    loops = [ingesting, watching, following, growing, telling, keeping, archiving, comparing]
     when_full(engine, lambda: _make_room(keeper, keeping))
     views = RolloutViews(ledger, watch, rollouts, clock.now_ms)
     verbs = RolloutRoutes(rollouts, views, workers, feed)
@@ -149,6 +155,7 @@ def _graph(
         *verbs.routes(),
         *OverviewRoutes(statuses, explanations, projects, views).routes(),
         *PictureRoutes(Timelines(ledger, projects), Breakdowns(ledger, projects)).routes(),
+        *DriftRoutes(ledger, projects, drifts, Estimates(ledger, projects)).routes(),
         *DashboardRoutes(STATIC).routes(),
         *ControllerMetrics(ledger, statuses, views, intake, loops).routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),

@@ -1,0 +1,223 @@
+"""drift, performance, profile: what inputs and scores look like beside what they looked like."""
+
+# ruff: noqa: FBT002 - a parameter of a command is an option of it
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from pointsman.cli.output import percent, say, structured, table, when
+from pointsman.cli.session import ProjectName, Session, reporting
+from pointsman.domain.errors import Kind, PointsmanError
+
+_SAMPLE: Final = "SELECT * FROM file USING SAMPLE reservoir(200000 ROWS) REPEATABLE (7)"
+"""Of a file; more rows make the bins no better."""
+
+
+def register(app: typer.Typer) -> None:
+    for command in (drift, performance, profile):
+        app.command()(command)
+
+
+def drift(
+    context: typer.Context,
+    project: ProjectName,
+    step: Annotated[str, typer.Option("--step", help="hour or day; as declared without it.")] = "",
+    every: Annotated[
+        bool, typer.Option("--all", help="Every feature, also those that look as before.")
+    ] = False,
+) -> None:
+    """Say which inputs and answers no longer look like the reference, the worst first."""
+    session: Session = context.obj
+    with reporting():
+        query = {"step": step} if step else {}
+        found = session.client().get(f"{session.project(project)}/drift", query)
+        if structured(found, session.output):
+            return
+        if found["reference"] is None:
+            say(f"{found['project']}: {found['waits_for']}")
+            return
+        _show(found, every=every)
+
+
+def _show(found: dict[str, Any], *, every: bool) -> None:
+    reference = found["reference"]
+    say(f"{found['project']} beside {reference['source']} (n={reference['n']:,})")
+    rows = [_row(column, found["starts"]) for column in found["columns"]]
+    compared = [row for row in rows if row is not None]
+    if not compared:
+        say("no stretch of time has enough decisions to compare yet")
+        return
+    drifted = [row for row in compared if row["times"]]
+    shown = sorted(compared if every else drifted, key=lambda row: -row["worst"])
+    if shown:
+        table(
+            ["COLUMN", "ROLE", "#INDEX NOW", "#LIMIT", "#N", "#WORST", "DRIFTED", "LAST"],
+            (
+                (
+                    row["name"],
+                    row["role"],
+                    f"{row['psi']:.3f}",
+                    f"{row['limit']:.3f}",
+                    f"{row['n']:,}",
+                    f"{row['worst']:.3f}",
+                    f"{row['times']} of {row['compared']}",
+                    when(row["last"]) if row["last"] else "",
+                )
+                for row in shown
+            ),
+        )
+    stretch = "hour" if found["step_s"] < 86_400 else "day"
+    say(
+        f"{len(drifted)} of {len(compared)} drifted in an {stretch} that is over"
+        if stretch == "hour"
+        else f"{len(drifted)} of {len(compared)} drifted on a day that is over"
+    )
+
+
+def _row(column: dict[str, Any], starts: list[int]) -> dict[str, Any] | None:
+    """The newest comparison of a column, and its worst; None where there is none."""
+    places = [at for at, psi in enumerate(column["psi"]) if psi is not None]
+    if not places:
+        return None
+    last = places[-1]
+    times = [starts[at] for at in places if column["drifted"][at]]
+    return {
+        "name": column["name"],
+        "role": column["role"],
+        "psi": column["psi"][last],
+        "limit": column["limit"][last],
+        "n": column["n"][last],
+        "worst": max(column["psi"][at] for at in places),
+        "compared": len(places),
+        "times": len(times),
+        "last": times[-1] if times else 0,
+    }
+
+
+def performance(context: typer.Context, project: ProjectName) -> None:
+    """Say how versions probably do before labels come, beside what labels said, day by day."""
+    session: Session = context.obj
+    with reporting():
+        found = session.client().get(f"{session.project(project)}/performance")
+        if structured(found, session.output):
+            return
+        if found["missing"]:
+            say(f"{found['project']}: {found['missing']}")
+        for version in found["versions"]:
+            say(f"{found['project']} {version['variant']}:{version['version']}")
+            table(
+                ["DAY", "#DECISIONS", "#LABELLED", "ACCURACY", "", "RECALL", ""],
+                (
+                    (
+                        when(day["at_ms"])[:10],
+                        f"{day['n']:,}",
+                        f"{day['labelled']:,}",
+                        _said("estimated", day["estimated"], "accuracy"),
+                        _said("realised", day["realised"], "accuracy"),
+                        _said("estimated", day["estimated"], "recall"),
+                        _said("realised", day["realised"], "recall"),
+                    )
+                    for day in version["days"]
+                ),
+            )
+        if not found["versions"] and not found["missing"]:
+            say(f"{found['project']}: no decisions yet")
+
+
+def _said(word: str, rates: dict[str, Any] | None, what: str) -> str:
+    if rates is None or rates[what]["value"] is None:
+        return f"{word} -"
+    one = rates[what]
+    ends = "" if one["low"] is None else f" [{percent(one['low'])}, {percent(one['high'])}]"
+    return f"{word} {percent(one['value'])}{ends}"
+
+
+def profile(
+    context: typer.Context,
+    project: ProjectName,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help=".parquet, .csv, .csv.gz or .jsonl")
+    ] = None,
+    forget: Annotated[bool, typer.Option("--forget", help="Give up what was declared.")] = False,
+) -> None:
+    """Declare a file, such as the training data, as what inputs are compared with."""
+    session: Session = context.obj
+    with reporting():
+        client, place = session.client(), session.project(project)
+        if forget == (file is not None):
+            raise PointsmanError(
+                Kind.INVALID,
+                "name a file, or give up what was declared",
+                hint="pointsman profile NAME FILE, or pointsman profile NAME --forget",
+            )
+        if file is None:
+            found = client.call("DELETE", f"{place}/reference").body
+        else:
+            features = client.get(place)["features"]
+            made = _profiled(file, features)
+            found = client.call("PUT", f"{place}/reference", body=made).body
+        if not structured(found, session.output):
+            say(found["sentence"])
+
+
+def _profiled(file: Path, features: list[dict[str, Any]]) -> bytes:
+    """The profile of a file's columns that are features of the project."""
+    import msgspec
+
+    from pointsman.judge.profile import Profile, profiled
+
+    rows, columns = _read(file)
+    named = {"string", "boolean"}
+    kinds = {
+        feature["name"]: "category" if feature["type"] in named else "number"
+        for feature in features
+        if feature["name"] in columns
+    }
+    if not kinds:
+        raise PointsmanError(
+            Kind.INVALID,
+            f"{file} has no column that is a feature of the project",
+            hint=f"features are {', '.join(feature['name'] for feature in features[:10])}",
+        )
+    missing = [feature["name"] for feature in features if feature["name"] not in columns]
+    for name in missing:
+        say(f"{file} has no column {name}: it is not compared")
+    made = Profile(
+        features=profiled(rows, kinds),  # type: ignore[arg-type]  # both kinds there are
+        n=len(rows),
+        effective=float(len(rows)),
+        source=f"{file.name}, {len(rows):,} rows",
+    )
+    return msgspec.json.encode(made)
+
+
+def _read(file: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows of a file, a sample of them where there are many, and the names of its columns."""
+    import duckdb
+
+    readers = {".parquet": "read_parquet", ".jsonl": "read_json", ".csv": "read_csv"}
+    suffix = next((end for end in (".parquet", ".jsonl", ".csv") if end in file.suffixes), "")
+    if not suffix:
+        raise PointsmanError(
+            Kind.INVALID,
+            f"{file} is none of .parquet, .csv, .csv.gz and .jsonl",
+            hint="write the data in one of these",
+        )
+    try:
+        with duckdb.connect() as connection:
+            every = getattr(connection, readers[suffix])(str(file))
+            found = every.query(
+                "file",
+                _SAMPLE,
+            )
+            columns = [column[0] for column in found.description]
+            rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+    except duckdb.Error as error:
+        raise PointsmanError(
+            Kind.INVALID, f"{file} cannot be read: {str(error).splitlines()[0]}"
+        ) from None
+    if not rows:
+        raise PointsmanError(Kind.INVALID, f"{file} has no rows")
+    return rows, columns

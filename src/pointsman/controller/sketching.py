@@ -1,0 +1,67 @@
+"""What a batch of decisions adds to the counts that drift and estimates are read from."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+from sqlalchemy import Connection
+
+from pointsman.controller import baseline
+from pointsman.controller.baseline import Baselines
+from pointsman.controller.join import IngestProject
+from pointsman.domain.evidence import SCORE_BINS, score_bin
+from pointsman.domain.records import DecisionRecord
+from pointsman.judge.profile import Counts
+from pointsman.store import sketches
+from pointsman.store.sketches import HOUR_S, Key
+
+_HOUR_MS: Final = HOUR_S * 1000
+
+ProjectOf = Callable[[DecisionRecord], IngestProject | None]
+
+
+class Sketching:
+    """Counts decisions in the bins of their project's reference; where there is none yet, the first
+    decisions of its champion become one."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._baselines = Baselines(now_ms)
+
+    def decided(
+        self, connection: Connection, records: Sequence[DecisionRecord], project_of: ProjectOf
+    ) -> None:
+        """Adds decisions that were not known before."""
+        changes: dict[Key, tuple[int, Counts]] = {}
+        scored: defaultdict[Key, list[int]] = defaultdict(list)
+        by_project: defaultdict[str, list[DecisionRecord]] = defaultdict(list)
+        for record in records:
+            project = project_of(record)
+            if project is None:
+                continue
+            if record.features and project.watched:
+                by_project[record.project].append(record)
+            score = baseline.score_of(record, project)
+            if score is not None:
+                name = f"{record.served}:{record.version}"
+                key = Key(record.project, "scores", name, _hour(record))
+                positive = record.predicted == project.positive
+                scored[key].append(SCORE_BINS * positive + score_bin(score))
+        for key, places in scored.items():
+            counts = np.bincount(places, minlength=2 * SCORE_BINS).astype(np.int64)
+            changes[key] = (len(places), counts)
+        for name, group in by_project.items():
+            found = self._baselines.of(connection, name, group, project_of)
+            if found is None:
+                continue
+            hours: defaultdict[int, list[DecisionRecord]] = defaultdict(list)
+            for record in group:
+                hours[_hour(record)].append(record)
+            for hour, part in hours.items():
+                key = Key(name, "features", found.id, hour)
+                changes[key] = (len(part), baseline.counted(found.profile, part, project_of))
+        sketches.add(connection, changes)
+
+
+def _hour(record: DecisionRecord) -> int:
+    return record.at_ms - record.at_ms % _HOUR_MS

@@ -1,0 +1,109 @@
+"""What inputs and answers of a project are compared with; and which drifts people were told of."""
+
+from collections.abc import Sequence
+
+import msgspec
+from sqlalchemy import Connection, delete, desc, func, select
+from sqlalchemy.dialects import sqlite
+
+from pointsman.store import bulk
+from pointsman.store.control_schema import drift_alarm, reference, reference_row
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """One reference. id: digest of its body; actor: who declared it, empty where nobody did
+
+    version: of the champion that answered its rows, empty where none did
+    body: as the room that judges wrote it
+    """
+
+    project: str
+    id: str
+    made_ms: int
+    actor: str
+    version: str
+    body: bytes
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """Something drifted. reference: compared with which; at_ms: start of the day"""
+
+    project: str
+    reference: str
+    at_ms: int
+    name: str
+    sentence: str
+
+
+def put(connection: Connection, new: Reference) -> None:
+    """The reference from now on; an older one with the same content is the newest again."""
+    statement = sqlite.insert(reference).values(**msgspec.structs.asdict(new))
+    changed = {"made_ms": new.made_ms, "actor": new.actor}
+    keys = list(reference.primary_key.columns)
+    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
+
+def current(connection: Connection, project: str) -> Reference | None:
+    """The newest that somebody declared, else the newest that made itself."""
+    query = (
+        select(reference)
+        .where(reference.c.project == project)
+        .order_by(desc(reference.c.actor != ""), desc(reference.c.made_ms), reference.c.id)
+        .limit(1)
+    )
+    found = connection.execute(query).mappings().first()
+    return None if found is None else Reference(**found)
+
+
+def of_version(connection: Connection, project: str, version: str) -> Reference | None:
+    """The one that was made of the first decisions of a champion."""
+    query = select(reference).where(
+        reference.c.project == project, reference.c.actor == "", reference.c.version == version
+    )
+    found = connection.execute(query.limit(1)).mappings().first()
+    return None if found is None else Reference(**found)
+
+
+def gather(connection: Connection, project: str, version: str, bodies: Sequence[bytes]) -> int:
+    """Keeps rows of which a reference is to be made; how many there are by now."""
+    bulk.insert(connection, reference_row, [(project, version, body) for body in bodies])
+    return gathered(connection, project, version)
+
+
+def gathered(connection: Connection, project: str, version: str) -> int:
+    """How many rows there are of which a reference is to be made."""
+    chosen = (reference_row.c.project == project) & (reference_row.c.version == version)
+    found = select(func.count()).select_from(reference_row).where(chosen)
+    return connection.scalar(found) or 0
+
+
+def take_gathered(connection: Connection, project: str, version: str) -> list[bytes]:
+    """The rows, the first one first; they are gone, and so are those of other versions."""
+    query = (
+        select(reference_row.c.body)
+        .where(reference_row.c.project == project, reference_row.c.version == version)
+        .order_by(reference_row.c.row)
+    )
+    bodies = list(connection.scalars(query))
+    connection.execute(delete(reference_row).where(reference_row.c.project == project))
+    return bodies
+
+
+def forget(connection: Connection, project: str) -> int:
+    """How many declared ones went, so that the project's own counts again."""
+    chosen = (reference.c.project == project) & (reference.c.actor != "")
+    return connection.execute(delete(reference).where(chosen)).rowcount
+
+
+def told(connection: Connection, project: str, reference_id: str) -> set[tuple[int, str]]:
+    """Days and names that people were told of."""
+    query = select(drift_alarm.c.at_ms, drift_alarm.c.name).where(
+        drift_alarm.c.project == project, drift_alarm.c.reference == reference_id
+    )
+    return {(at_ms, name) for at_ms, name in connection.execute(query)}
+
+
+def tell(connection: Connection, new: Sequence[Alarm]) -> None:
+    """Remembers that people were told."""
+    rows = [msgspec.structs.asdict(alarm) for alarm in new]
+    connection.execute(sqlite.insert(drift_alarm).on_conflict_do_nothing(), rows)

@@ -1,0 +1,336 @@
+"""Drift as a controller sees it: from logged decisions to the sentence people read, and performance
+before labels come. Everything is real but time, models and the registry."""
+
+import math
+from random import Random
+
+import msgspec
+import pytest
+from tests.controller.rollout_world import DAY, MINUTE, NAME, World
+
+from pointsman.controller.drift_routes import DriftRoutes
+from pointsman.controller.drifting import Asked, Drifts, Teller
+from pointsman.controller.estimates import Estimates
+from pointsman.domain.errors import PointsmanError
+from pointsman.domain.records import DecisionRecord, OutcomeRecord
+from pointsman.journal.codec import encode_record
+from pointsman.store import audit
+from pointsman.store.database import reader
+
+FILE = """
+apiVersion: pointsman/v1
+kind: Project
+metadata: {name: loan}
+spec:
+  classes: [ok, fraud]
+  positive: fraud
+  unit: account
+  context: {account: string}
+  features:
+    - {name: amount, type: double}
+    - {name: country, type: string}
+    - {name: age, type: long, required: false}
+  variants:
+    champion: {model: "models:/loan@champion", onAliasMove: follow}
+  drift: {reference: 1000}
+"""
+
+
+class LoggedWorld(World):
+    """Decisions with their features and scores, of units that may come back."""
+
+    def __init__(self, root, text=FILE):
+        super().__init__(root, text)
+        self.drifts = Drifts(self.ledger, self.projects)
+        self.teller = Teller(self.ledger, self.drifts)
+
+    def log(
+        self, n, *, richer=1.0, country="DE", missing=0.0, units=None, honest=True, label=False
+    ):
+        """That many decisions, spread over half an hour.
+
+        richer: factor of all amounts; missing: chance that the age is; units: how many there are
+        honest: labels come true with the chance the score says; else with the square of it
+        """
+        revision = self.projects.current(NAME)
+        version = self.version("champion")
+        records = []
+        for at in range(n):
+            self.made += 1
+            unit = self.made if units is None else self.draw.randrange(units)
+            draw = Random(unit)  # a unit is always the same
+            score = draw.betavariate(1.2, 3.0)
+            row = {
+                "amount": richer * math.exp(draw.gauss(3.0, 1.0)),
+                "country": country if draw.random() < 0.5 else "DE",
+                "age": None if draw.random() < missing else draw.randrange(18, 80),
+            }
+            records.append(
+                DecisionRecord(
+                    id=f"d-{self.made}",
+                    at_ms=self.clock.ms + at * 30 * MINUTE // n,
+                    project=NAME,
+                    digest=revision.table_digest,
+                    table=revision.number,
+                    request_id="",
+                    unit=f"u-{unit}",
+                    bucket=-1,
+                    unit_hash=(unit * 0x9E3779B97F4A7C15) % (1 << 64),
+                    context={"account": f"u-{unit}"},
+                    rule="default",
+                    epoch=1,
+                    assigned="champion",
+                    served="champion",
+                    version=version,
+                    reason="RULE",
+                    served_reason="RULE",
+                    propensity=1.0,
+                    propensities=(("champion", 1.0),),
+                    probabilities=(1.0 - score, score),
+                    predicted="fraud" if score >= 0.5 else "ok",
+                    action="allow",
+                    latency_us=2_000,
+                    cost=0.0,
+                    features=msgspec.json.encode(row),
+                )
+            )
+        labels = []
+        for record in records if label else ():
+            score = record.probabilities[1]
+            true = self.draw.random() < (score if honest else 1.0 - score)
+            said, at = "fraud" if true else "ok", self.clock.ms + 30 * MINUTE
+            name = f"o-{record.id}"
+            labels.append(OutcomeRecord(name, record.id, "label", said, at, at, "default"))
+        self.writer.append([encode_record(record) for record in [*records, *labels]])
+        self.ingest()
+
+    def day(self, n=400, **how):
+        """A day of decisions; people are told of the days before it."""
+        self.teller.turn()
+        self.log(n, **how)
+        self.pass_time(DAY)
+
+    def warned(self):
+        with reader(self.engine).connect() as connection:
+            found = audit.entries(connection, target=NAME, limit=100)
+        return [entry.sentence for entry in reversed(found) if entry.action == "drift"]
+
+
+@pytest.fixture
+def world(tmp_path):
+    made = LoggedWorld(tmp_path)
+    yield made
+    made.close()
+
+
+def column(found, name):
+    (one,) = (column for column in found["columns"] if column["name"] == name)
+    return one
+
+
+def test_the_first_decisions_of_a_champion_become_what_later_ones_are_compared_with(world):
+    """Until there are enough of them, it says how many are missing."""
+    world.log(600)
+    waiting = world.drifts.of(NAME, Asked())
+    assert waiting["reference"] is None
+    assert "first 1,000 decisions of champion version 1; 600 so far" in waiting["waits_for"]
+
+    world.log(500)
+
+    found = world.drifts.of(NAME, Asked("day"))
+    reference = found["reference"]
+    assert (reference["n"], reference["variant"], reference["version"]) == (1_100, "champion", "1")
+    assert "the first 1,100 decisions of champion version 1" in reference["source"]
+    names = [column["name"] for column in found["columns"]]
+    assert names == ["amount", "country", "age", "predicted class", "score"]
+
+
+def test_a_shift_is_told_once_with_its_numbers_and_nothing_is_changed(world):
+    """Ten quiet days, then everybody is three times as rich and half are somewhere else. The day
+    after, people know which inputs moved, by how much, over which limit, of how many."""
+    world.day(1_000)
+    for _ in range(10):
+        world.day()
+    assert world.warned() == []
+
+    world.day(richer=3.0, country="MT")
+    before = world.projects.current(NAME).number
+    world.teller.turn()
+    world.teller.turn()
+
+    told = world.warned()
+    assert len(told) == 2
+    assert sorted(sentence.split(": ")[1].split(" drifted")[0] for sentence in told) == [
+        "amount",
+        "country",
+    ]
+    assert all("n=400; nothing was changed" in sentence for sentence in told)
+    assert all("population stability index" in sentence for sentence in told)
+    assert world.projects.current(NAME).number == before
+
+    found = world.drifts.of(NAME, Asked())
+    for name, drifted in (("amount", True), ("country", True), ("age", False), ("score", False)):
+        one = column(found, name)
+        assert one["drifted"][-1] is drifted, name
+        assert not any(one["drifted"][:-1]), name
+    assert column(found, "amount")["wasserstein"][-1] > 0.3
+    assert column(found, "country")["kolmogorov"][-1] is None
+
+
+def test_the_two_distributions_behind_a_cell(world):
+    world.day(1_000)
+    world.day(country="MT")
+    at = world.drifts.of(NAME, Asked())["starts"][-1]
+
+    found = world.drifts.column(NAME, Asked(from_ms=at + 5), "country")
+
+    assert found["labels"] == ["DE", "other", "missing"]
+    assert found["before"] == [1.0, 0.0, 0.0]
+    assert found["now"][1] == pytest.approx(0.5, abs=0.1)
+    assert (found["n"], found["at_ms"]) == (400, at)
+    with pytest.raises(PointsmanError, match="no column 'nobody'"):
+        world.drifts.column(NAME, Asked(from_ms=at), "nobody")
+    with pytest.raises(PointsmanError, match="no decisions beside a reference"):
+        world.drifts.column(NAME, Asked(from_ms=at - 9 * DAY), "country")
+
+
+def test_values_that_are_missing_are_a_shift_too(world):
+    world.day(1_000)
+    world.day(missing=0.4)
+    world.teller.turn()
+
+    assert [sentence.split(": ")[1].split(" ")[0] for sentence in world.warned()] == ["age"]
+
+
+def test_few_units_that_come_often_are_no_shift(world):
+    """400 decisions of 12 accounts look like nobody else; 12 is all they are worth."""
+    world.day(1_000)
+    for _ in range(8):
+        world.day(units=12)
+    world.teller.turn()
+
+    found = column(world.drifts.of(NAME, Asked()), "amount")
+    assert max(found["effective"][1:]) < 20
+    assert world.warned() == []
+    assert min(found["psi"][1:]) > 0.1, "a fixed limit would have cried every day"
+
+
+def test_a_day_that_is_not_over_raises_no_alarm(world):
+    """It can be seen already; looking at it again and again would cry without end."""
+    world.day(1_000)
+    world.log(400, richer=5.0)
+    world.teller.turn()
+
+    found = column(world.drifts.of(NAME, Asked()), "amount")
+    assert found["psi"][-1] > found["limit"][-1]
+    assert (found["drifted"], world.warned()) == ([False, False], [])
+
+
+def test_a_new_champion_is_compared_with_its_own_first_decisions(world):
+    """Once it has enough of them; until then what came before is. Going back brings the old one
+    back."""
+    world.day(1_000)
+    first = world.drifts.of(NAME, Asked())["reference"]
+    world.point("champion", "2")
+    world.log(300)
+    assert world.drifts.of(NAME, Asked("hour"))["reference"]["id"] == first["id"]
+    world.log(900)
+    second = world.drifts.of(NAME, Asked("day"))["reference"]
+    assert (second["version"], first["version"]) == ("2", "1")
+
+    world.registry.aliases["champion"] = "1"
+    world.aliases.look()
+    world.aliases.follow()
+    world.pass_time(DAY)
+    world.log(100)
+
+    assert world.drifts.of(NAME, Asked("hour"))["reference"]["id"] == first["id"]
+
+
+def test_nothing_is_counted_twice_by_an_ingester_that_starts_again(world):
+    """Counts are in the transaction of the records they count."""
+    world.log(1_000)
+    world.log(200)
+    before = world.drifts.of(NAME, Asked("day"))["columns"][0]["n"]
+
+    world.ingester.close()
+    world.ingest()
+
+    assert Drifts(world.ledger, world.projects).of(NAME, Asked("day"))["columns"][0]["n"] == before
+
+
+def test_performance_is_estimated_before_labels_come_and_held_beside_them(world):
+    """Scores that mean what they say: the estimate of a day without labels is what one with labels
+    had. Scores that come to mean the opposite: the estimate stays, and labels show it."""
+    for _ in range(3):
+        world.day(800, label=True)
+    world.day(800)
+    world.day(800, label=True, honest=False)
+
+    (version,) = Estimates(world.ledger, world.projects).of(NAME)["versions"]
+    days = version["days"]
+
+    assert (version["variant"], version["version"], len(days)) == ("champion", "1", 5)
+    assert days[0]["estimated"] is None
+    assert days[0]["labelled"] == 800
+    seen = days[1]["realised"]["accuracy"]["value"]
+    guess = days[3]["estimated"]["accuracy"]
+    assert (days[3]["realised"], days[3]["labelled"]) == (None, 0)
+    assert guess["value"] == pytest.approx(seen, abs=0.05)
+    assert guess["low"] < guess["value"] < guess["high"]
+    assert days[4]["estimated"]["accuracy"]["low"] > days[4]["realised"]["accuracy"]["high"]
+
+
+def declared(world, body):
+    routes = DriftRoutes(
+        world.ledger, world.projects, world.drifts, Estimates(world.ledger, world.projects)
+    )
+    return routes._declare(NAME, msgspec.json.encode(body), "ada")
+
+
+def amounts(**changed):
+    columns = [
+        {
+            "name": "amount",
+            "kind": "number",
+            "counts": [500, 400, 100],
+            "edges": [20.0],
+            "middles": [10.0, 40.0],
+            "deviation": 15.0,
+        }
+        | changed
+    ]
+    return {"features": columns, "n": 1_000, "effective": 1_000.0, "source": "training.parquet"}
+
+
+def test_what_somebody_declares_is_compared_with_instead(world):
+    world.day(1_000)
+
+    answer = declared(world, amounts())
+    world.log(200)
+
+    assert "compared with training.parquet from now on, n=1,000" in answer["sentence"]
+    found = world.drifts.of(NAME, Asked("day"))
+    assert (found["reference"]["actor"], found["reference"]["n"]) == ("ada", 1_000)
+    assert [column["name"] for column in found["columns"]] == ["amount"]
+    assert found["columns"][0]["n"] == [200]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": "amout"}, "the project has no feature 'amout'"),
+        ({"counts": [1, 2]}, "2 counts, 3 bins"),
+        ({"counts": [-1, 2, 3]}, "counts are 0 or more"),
+        ({"edges": [5.0, 5.0], "counts": [1, 1, 1, 1]}, "edges ascend"),
+        ({"middles": []}, "0 middles, 2 bins"),
+        ({"kind": "shape"}, "no profile"),
+    ],
+)
+def test_a_profile_that_is_none_is_refused_with_what_is_wrong(world, changed, message):
+    with pytest.raises(PointsmanError) as refused:
+        declared(world, amounts(**changed))
+
+    told = [refused.value.message, *map(str, refused.value.violations)]
+    assert any(message in text for text in told), told
+    assert world.drifts.of(NAME, Asked())["reference"] is None
