@@ -334,3 +334,48 @@ def test_a_profile_that_is_none_is_refused_with_what_is_wrong(world, changed, me
     told = [refused.value.message, *map(str, refused.value.violations)]
     assert any(message in text for text in told), told
     assert world.drifts.of(NAME, Asked())["reference"] is None
+
+
+GROWS = (
+    FILE.replace(
+        "    champion: {model",
+        '    challenger: {model: "models:/loan@challenger"}\n    champion: {model',
+    )
+    .replace(", onAliasMove: follow", "")
+    .replace("{reference: 1000}", "{reference: 1000, onDrift: hold}")
+    + """
+  rules: [{name: default, split: {champion: 95, challenger: 5}}]
+  metrics: {errors: {kind: operational, event: error}}
+  rollout:
+    variant: challenger
+    rule: default
+    steps: [{setWeight: 10}, {analysis: {hold: 1m}}]
+    guardrails: [{metric: errors, absolute: 0.1}]
+    cooldown: 0s
+"""
+)
+
+
+def test_a_rollout_waits_where_the_project_wants_it_to(tmp_path):
+    """It does not even begin while yesterday drifted; the day after a day without, it does."""
+    world = LoggedWorld(tmp_path, GROWS)
+    world.day(1_000)
+    world.day(richer=4.0)
+    world.serve()
+    world.teller.turn()
+    world.point("challenger", "2")
+    world.tick()
+    plan = world.tick()
+
+    assert any("without drift (amount)" in hold.text for hold in plan.holds), plan.sentence
+    assert (world.phase, world.share()) == ("pending", 0.0)
+
+    world.log(400)
+    world.pass_time(DAY)
+    world.teller.turn()
+    for _ in range(3):
+        world.serve()
+        world.tick()
+
+    assert (world.phase, world.share()) == ("running", 0.1)
+    world.close()

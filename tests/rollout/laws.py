@@ -74,6 +74,8 @@ def _ordered(plan):
 def _earned(terms, before, seen, plan, now_ms):
     """Growth and promotion were earned: read off the observation, not off the code's own list."""
     entries = [effect.transition for effect in plan.effects if isinstance(effect, Record)]
+    # People may grow it past what only makes a machine wait.
+    asked = any(command.verb is Verb.PROMOTE for command in seen.commands)
     grown = [entry for entry in entries if entry.weight > entry.weight_before]
     passed = [entry for entry in entries if entry.event is Event.PASSED]
     assert len(grown) + len(passed) <= 1, "one growth a tick, however long nobody ticked"
@@ -81,6 +83,7 @@ def _earned(terms, before, seen, plan, now_ms):
         assert not any(f.from_ms <= now_ms < f.until_ms for f in terms.freezes)
         assert seen.champion_health is not Health.UNHEALTHY
         assert not seen.stopped
+        assert not seen.drifting or asked
         if entry.weight_before > 0:
             assert seen.acknowledged >= before.publication
             assert seen.counts.decisions > 0

@@ -262,6 +262,8 @@ class Twin:
             return True
         if self.seen.champion_health is Health.UNHEALTHY:
             return True
+        if self.seen.drifting and not waive:
+            return True
         if self.weight == 0 and self.harmed():
             return True
         if self.weight > 0 and (self.unserved() or self.evidence_against(waive=waive)):

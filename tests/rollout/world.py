@@ -201,7 +201,7 @@ class World:
 
     def disturb(self):
         """One of the rarer things that go wrong, or right again."""
-        what = self.draw.randrange(9)
+        what = self.draw.randrange(10)
         if what == 0:
             label = self.draw.choice(["12", "13", "13", "14", None])
             self.seen = replace(self.seen, candidate=Version(label) if label else None)
@@ -219,6 +219,8 @@ class World:
             self.seen = replace(self.seen, epoch=self.seen.epoch + 1, counts=fresh)
         elif what == 6:
             self.waiting = self.waiting[::-1]
+        elif what == 8:
+            self.seen = replace(self.seen, drifting=self.draw.choice(["", "", "amount drifted"]))
         elif what == 7:
             somebodys = Version(self.draw.choice(["11", "12"]))
             self.seen = replace(self.seen, champion=somebodys)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from pointsman.cli.output import percent, say, structured, table, when
+from pointsman.cli.output import say, structured, table, when
 from pointsman.cli.session import ProjectName, Session, reporting
 from pointsman.domain.errors import Kind, PointsmanError
 
@@ -108,16 +108,25 @@ def performance(context: typer.Context, project: ProjectName) -> None:
         for version in found["versions"]:
             say(f"{found['project']} {version['variant']}:{version['version']}")
             table(
-                ["DAY", "#DECISIONS", "#LABELLED", "ACCURACY", "", "RECALL", ""],
+                [
+                    "DAY",
+                    "#DECISIONS",
+                    "#LABELLED",
+                    "ACCURACY, ESTIMATED",
+                    "REALISED",
+                    "RECALL, ESTIMATED",
+                    "REALISED",
+                ],
                 (
                     (
                         when(day["at_ms"])[:10],
                         f"{day['n']:,}",
                         f"{day['labelled']:,}",
-                        _said("estimated", day["estimated"], "accuracy"),
-                        _said("realised", day["realised"], "accuracy"),
-                        _said("estimated", day["estimated"], "recall"),
-                        _said("realised", day["realised"], "recall"),
+                        *(
+                            _said(day[which], what)
+                            for what in ("accuracy", "recall")
+                            for which in ("estimated", "realised")
+                        ),
                     )
                     for day in version["days"]
                 ),
@@ -126,12 +135,11 @@ def performance(context: typer.Context, project: ProjectName) -> None:
             say(f"{found['project']}: no decisions yet")
 
 
-def _said(word: str, rates: dict[str, Any] | None, what: str) -> str:
+def _said(rates: dict[str, Any] | None, what: str) -> str:
     if rates is None or rates[what]["value"] is None:
-        return f"{word} -"
+        return "-"
     one = rates[what]
-    ends = "" if one["low"] is None else f" [{percent(one['low'])}, {percent(one['high'])}]"
-    return f"{word} {percent(one['value'])}{ends}"
+    return f"{one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}]"
 
 
 def profile(

@@ -38,7 +38,7 @@ from pointsman.rollout.terms import Terms
 from pointsman.spec import canonical
 from pointsman.spec.later import Rollout
 from pointsman.spec.models import ClassifierMetric, Project, ProjectSpec
-from pointsman.store import journal_state, payloads, published, revisions, rollouts
+from pointsman.store import journal_state, payloads, published, references, revisions, rollouts
 from pointsman.store.payloads import Wanted
 from pointsman.store.revisions import Revision
 
@@ -379,7 +379,19 @@ def _observed(connection: Connection, at: Place, read: Read | None, now_ms: int)
         judgement=judged,
         commands=rollouts.unanswered(connection, at.revision.project),
         author=at.revision.actor if applied else "",
+        drifting=_drifting(connection, at, now_ms),
     )
+
+
+def _drifting(connection: Connection, at: Place, now_ms: int) -> str:
+    """What drifted in the last stretch of time that is over, where a rollout is to wait for it."""
+    wanted = at.project.spec.drift
+    if wanted.on_drift != "hold":
+        return ""
+    window_ms = wanted.window_s * 1000
+    since = now_ms - now_ms % window_ms - window_ms
+    found = references.alarms(connection, at.revision.project, since)
+    return ", ".join(dict.fromkeys(alarm.name for alarm in found))
 
 
 def _judgement(read: Read, at: Place) -> Judgement | None:

@@ -209,6 +209,8 @@ def _growth(
             yield Hold(Waiting.FREEZE, f"the end of the freeze ({freeze.text})")
     if seen.stopped:
         yield Hold(Waiting.STOPPED, f"{terms.variant} to be let in again ({seen.stopped})")
+    if seen.drifting:
+        yield Hold(Waiting.SIGNAL, f"a stretch of time without drift ({seen.drifting})")
     refusal = seen.refusal(state.target)
     if refusal:
         yield Hold(Waiting.GATEWAYS, f"gateways to accept {terms.variant} ({refusal})")

@@ -151,6 +151,7 @@ class Observation(msgspec.Struct, frozen=True):
     champion_health: of `against`, whatever version it has
     refusals: versions of the variant that gateways refuse to serve
     stopped: why gateways send it nothing (kill switch, local guard); empty where they do
+    drifting: what drifted, where the project wants nothing to grow meanwhile; empty where nothing
     commands: all that may not be done yet, in any order
     """
 
@@ -164,6 +165,7 @@ class Observation(msgspec.Struct, frozen=True):
     champion_health: Health = Health.HEALTHY
     refusals: tuple[Refusal, ...] = ()
     stopped: str = ""
+    drifting: str = ""
     commands: tuple[Command, ...] = ()
     author: str = ""
 

@@ -190,6 +190,12 @@ def _features(draft: Draft, report: Report) -> None:
             message = f"the feature '{feature.name}' is declared twice"
             report.add((*path, index), message, "")
         seen.add(feature.name)
+    watched = draft.at("drift", "features", default=())
+    if draft.features.from_ is None and isinstance(watched, list):
+        for index, name in enumerate(watched):
+            if isinstance(name, str) and name not in seen:
+                message = f"there is no feature named '{name}'"
+                report.add(("spec", "drift", "features", index), message, did_you_mean(name, seen))
 
 
 def _metrics(draft: Draft, report: Report) -> None:

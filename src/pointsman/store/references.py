@@ -103,6 +103,16 @@ def told(connection: Connection, project: str, reference_id: str) -> set[tuple[i
     return {(at_ms, name) for at_ms, name in connection.execute(query)}
 
 
+def alarms(connection: Connection, project: str, since_ms: int) -> list[Alarm]:
+    """What people were told of, of stretches of time that begin then or later, by name."""
+    query = (
+        select(drift_alarm)
+        .where(drift_alarm.c.project == project, drift_alarm.c.at_ms >= since_ms)
+        .order_by(drift_alarm.c.at_ms, drift_alarm.c.name)
+    )
+    return [Alarm(**row) for row in connection.execute(query).mappings()]
+
+
 def tell(connection: Connection, new: Sequence[Alarm]) -> None:
     """Remembers that people were told."""
     rows = [msgspec.structs.asdict(alarm) for alarm in new]

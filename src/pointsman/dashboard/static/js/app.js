@@ -4,6 +4,7 @@ import { LitElement, html, nothing } from "lit";
 import { follow, forgetToken, get, setToken, takeToken, token } from "./api.js";
 import "./pages/changes.js";
 import "./pages/decisions.js";
+import "./pages/drift.js";
 import "./pages/plan.js";
 import "./pages/project.js";
 import "./pages/projects.js";
@@ -95,10 +96,11 @@ class App extends LitElement {
     const { page, name } = this.place;
     if (page === "projects") return html`<pm-projects .place=${this.place} .news=${this.news}></pm-projects>`;
     if (page === "decision") return html`<pm-decision .place=${this.place}></pm-decision>`;
-    const tabs = [["", "Overview", "project"], ["decisions", "Decisions", "decisions"], ["changes", "Changes", "changes"], ["plan", "Plan", "plan"]];
+    const tabs = [["", "Overview", "project"], ["decisions", "Decisions", "decisions"], ["drift", "Drift", "drift"], ["changes", "Changes", "changes"], ["plan", "Plan", "plan"]];
     const shown = {
       project: () => html`<pm-project .place=${this.place} .news=${this.news}></pm-project>`,
       decisions: () => html`<pm-decisions .place=${this.place} .news=${this.news}></pm-decisions>`,
+      drift: () => html`<pm-drift .place=${this.place} .news=${this.news}></pm-drift>`,
       changes: () => html`<pm-changes .place=${this.place} .news=${this.news}></pm-changes>`,
       plan: () => html`<pm-plan .place=${this.place}></pm-plan>`,
     }[page];
