@@ -73,8 +73,8 @@ spec:
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.ms = NOON
+    def __init__(self, ms: int = NOON) -> None:
+        self.ms = ms
 
     def now_ms(self):
         return self.ms
@@ -122,9 +122,9 @@ class Told:
 class World:
     """One project, one gateway worker, and the time of day."""
 
-    def __init__(self, root: Path, text: str = FILE) -> None:
+    def __init__(self, root: Path, text: str = FILE, began_ms: int = NOON) -> None:
         self.root = root
-        self.clock = Clock()
+        self.clock = Clock(began_ms)
         self.registry = ScriptedRegistry()
         self.told = Told()
         self.draw = Random(7)

@@ -14,6 +14,8 @@ from playwright.sync_api import Page, sync_playwright
 from playwright.sync_api import TimeoutError as Timeout
 from tests.end_to_end.serving import ROOT, Serving
 
+from control_process import ControlProcess
+
 CHROMIUM: Final = Path("/usr/bin/chromium")
 IMAGES: Final = ROOT / "docs" / "images"
 KEEP: Final = "POINTSMAN_SCREENSHOTS"
@@ -52,10 +54,10 @@ def chromium() -> str:
 class Watched:
     """One page of the dashboard, and what went wrong on it."""
 
-    def __init__(self, page: Page, serving: Serving, token: str = "") -> None:
+    def __init__(self, page: Page, url: str, token: str) -> None:
         self.page = page
-        self._serving = serving
-        self._token = token or serving.token
+        self._url = url
+        self._token = token
         self.wrong: list[str] = []
         self.elsewhere: list[str] = []
         page.on("console", self._said)
@@ -64,7 +66,7 @@ class Watched:
 
     def open(self, path: str) -> None:
         """A page by its address, signed in."""
-        where = f"{self._serving.running.admin_url}/ui/#token={self._token}&{path}"
+        where = f"{self._url}/ui/#token={self._token}&{path}"
         self.page.goto("about:blank")
         self.page.goto(where)
 
@@ -75,7 +77,7 @@ class Watched:
         assert browser is not None
         context = browser.new_context(bypass_csp=True)
         try:
-            yield Watched(context.new_page(), self._serving, token)
+            yield Watched(context.new_page(), self._url, token)
         finally:
             context.close()
 
@@ -112,14 +114,17 @@ class Watched:
 
     def _asked(self, request: object) -> None:
         url = str(getattr(request, "url", ""))
-        own = (self._serving.running.admin_url, "about:", "data:", "blob:")
+        own = (self._url, "about:", "data:", "blob:")
         if not url.startswith(own):
             self.elsewhere.append(url)
 
 
 @contextmanager
-def browsing(serving: Serving, *, dark: bool = False, width: int = 1300) -> Iterator[Watched]:
+def browsing(
+    serving: Serving | ControlProcess, *, dark: bool = False, width: int = 1300
+) -> Iterator[Watched]:
     """A fresh window."""
+    url = serving.url if isinstance(serving, ControlProcess) else serving.running.admin_url
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=list(_ARGUMENTS))
         context = browser.new_context(
@@ -128,6 +133,6 @@ def browsing(serving: Serving, *, dark: bool = False, width: int = 1300) -> Iter
             bypass_csp=True,  # axe is put into the page; the policy has a test of its own
         )
         try:
-            yield Watched(context.new_page(), serving)
+            yield Watched(context.new_page(), url, serving.token)
         finally:
             browser.close()
