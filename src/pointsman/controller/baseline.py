@@ -5,7 +5,7 @@ never made anew while that champion serves: what it is compared with must not mo
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -28,6 +28,8 @@ SCORE: Final = "score"
 _Kinds = dict[str, Literal["number", "category"]]
 
 ProjectOf = Callable[[DecisionRecord], IngestProject | None]
+Scored = tuple[DecisionRecord, float | None]
+"""A decision with its score, as `score_of` has it."""
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -59,7 +61,7 @@ class Baselines:
         self,
         connection: Connection,
         name: str,
-        records: Sequence[DecisionRecord],
+        records: Sequence[Scored],
         project_of: ProjectOf,
     ) -> Baseline | None:
         """What these decisions of one project are compared with; None while there is nothing yet.
@@ -67,7 +69,7 @@ class Baselines:
         The one before is compared with until a new champion has answered often enough.
         """
         current = references.current(connection, name)
-        newest = max(records, key=lambda record: record.table)
+        newest, _ = max(records, key=lambda one: one[0].table)
         project = project_of(newest)
         # Decisions of an older table come late and tell nothing of who is the champion now.
         late = newest.table < self._tables.get(name, 0)
@@ -84,7 +86,7 @@ class Baselines:
         self,
         connection: Connection,
         name: str,
-        records: Sequence[DecisionRecord],
+        records: Sequence[Scored],
         project: IngestProject,
     ) -> Reference | None:
         """The reference of the champion that serves now, once it has answered often enough."""
@@ -95,8 +97,8 @@ class Baselines:
             references.put(connection, again)
             return again
         rows = [
-            _encoder.encode(_row(record, project))
-            for record in records
+            _encoder.encode(_row(record, score))
+            for record, score in records
             if (record.served, record.version) == (CHAMPION, version)
         ]
         if not rows or references.gather(connection, name, version, rows) < project.reference:
@@ -124,14 +126,19 @@ def decoded(body: bytes) -> Profile:
     return msgspec.json.decode(body, type=Profile)
 
 
-def counted(found: Profile, records: Sequence[DecisionRecord], project_of: ProjectOf) -> Counts:
+def counted(found: Profile, records: Sequence[Scored]) -> Counts:
     """Units of all rows, then bins of features, then units and bins of what the reference's own
     version answered; `parts` takes it apart."""
-    features = profile.counted(found.features, [features_of(r.features) for r in records])
-    own = [r for r in records if (r.served, r.version) == (found.variant, found.version)]
-    answers = profile.counted(found.answers, [_answer(r, project_of(r)) for r in own])
-    everyone = units.sketched(record.unit_hash for record in records)
-    theirs = units.sketched(record.unit_hash for record in own)
+    features = profile.counted(found.features, [features_of(r.features) for r, _ in records])
+    own = [
+        (record, score)
+        for record, score in records
+        if record.served == found.variant and record.version == found.version
+    ]
+    told = [{PREDICTED: record.predicted or None, SCORE: score} for record, score in own]
+    answers = profile.counted(found.answers, told)
+    everyone = units.sketched(record.unit_hash for record, _ in records)
+    theirs = units.sketched(record.unit_hash for record, _ in own)
     return np.concatenate([everyone, features, theirs, answers])
 
 
@@ -169,19 +176,8 @@ def score_of(record: DecisionRecord, project: IngestProject) -> float | None:
     return min(max(score, 0.0), 1.0)
 
 
-def _answer(record: DecisionRecord, project: IngestProject | None) -> Mapping[str, Any]:
-    score = None if project is None else score_of(record, project)
-    return {PREDICTED: record.predicted or None, SCORE: score}
-
-
-def _row(record: DecisionRecord, project: IngestProject) -> _Row:
-    return _Row(
-        record.features,
-        record.unit_hash,
-        record.at_ms,
-        record.predicted,
-        score_of(record, project),
-    )
+def _row(record: DecisionRecord, score: float | None) -> _Row:
+    return _Row(record.features, record.unit_hash, record.at_ms, record.predicted, score)
 
 
 def _profile(rows: Sequence[_Row], project: IngestProject, version: str) -> Profile:

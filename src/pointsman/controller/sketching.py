@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import Connection
 
 from pointsman.controller import baseline
-from pointsman.controller.baseline import Baselines
+from pointsman.controller.baseline import Baselines, Scored
 from pointsman.controller.join import IngestProject
 from pointsman.domain.evidence import SCORE_BINS, score_bin
 from pointsman.domain.records import DecisionRecord
@@ -32,34 +32,33 @@ class Sketching:
         self, connection: Connection, records: Sequence[DecisionRecord], project_of: ProjectOf
     ) -> None:
         """Adds decisions that were not known before."""
-        changes: dict[Key, tuple[int, Counts]] = {}
-        scored: defaultdict[Key, list[int]] = defaultdict(list)
-        by_project: defaultdict[str, list[DecisionRecord]] = defaultdict(list)
+        scored: defaultdict[tuple[str, str, str, int], list[int]] = defaultdict(list)
+        by_project: defaultdict[str, list[Scored]] = defaultdict(list)
         for record in records:
             project = project_of(record)
             if project is None:
                 continue
-            if record.features and project.watched:
-                by_project[record.project].append(record)
             score = baseline.score_of(record, project)
+            if record.features and project.watched:
+                by_project[record.project].append((record, score))
             if score is not None:
-                name = f"{record.served}:{record.version}"
-                key = Key(record.project, "scores", name, _hour(record))
-                positive = record.predicted == project.positive
-                scored[key].append(SCORE_BINS * positive + score_bin(score))
-        for key, places in scored.items():
+                place = score_bin(score) + SCORE_BINS * (record.predicted == project.positive)
+                scored[record.project, record.served, record.version, _hour(record)].append(place)
+        changes: dict[Key, tuple[int, Counts]] = {}
+        for (name, served, version, hour), places in scored.items():
             counts = np.bincount(places, minlength=2 * SCORE_BINS).astype(np.int64)
+            key = Key(name, "scores", f"{served}:{version}", hour)
             changes[key] = (len(places), counts)
         for name, group in by_project.items():
             found = self._baselines.of(connection, name, group, project_of)
             if found is None:
                 continue
-            hours: defaultdict[int, list[DecisionRecord]] = defaultdict(list)
-            for record in group:
-                hours[_hour(record)].append(record)
+            hours: defaultdict[int, list[Scored]] = defaultdict(list)
+            for one in group:
+                hours[_hour(one[0])].append(one)
             for hour, part in hours.items():
                 key = Key(name, "features", found.id, hour)
-                changes[key] = (len(part), baseline.counted(found.profile, part, project_of))
+                changes[key] = (len(part), baseline.counted(found.profile, part))
         sketches.add(connection, changes)
 
 
