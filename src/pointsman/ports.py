@@ -6,6 +6,8 @@ from typing import Protocol
 
 import msgspec
 
+from pointsman.alerts.message import Message
+
 
 class ModelVersion(msgspec.Struct, frozen=True):
     """A model reference after resolution: pinned, with nothing left to look up.
@@ -73,6 +75,22 @@ class Notifier(Protocol):
     """Tells people. Raises PointsmanError where it could not; it is then asked again later."""
 
     def notify(self, notification: Notification) -> None: ...
+
+
+class Receiver(Protocol):
+    """Takes messages about alerts to people, or to what pages them."""
+
+    @property
+    def type(self) -> str:
+        """`webhook`, `slack`, `email` or `pagerduty`."""
+
+    def deliver(self, message: Message) -> None:
+        """Returns once it has been taken; the same message may come again, with the same id.
+
+        Blocking, for at most a minute. Raises PointsmanError: INVALID where the message was refused
+        as such, so that sending it again is no use; UNAVAILABLE where a secret cannot be read;
+        BACKEND_FAILED for everything else that went wrong.
+        """
 
 
 class Clock(Protocol):

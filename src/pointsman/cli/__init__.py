@@ -12,6 +12,7 @@ import typer
 from pointsman import __version__
 from pointsman.cli import (
     access_commands,
+    alert_commands,
     demo_commands,
     export_commands,
     inspect_commands,
@@ -46,6 +47,7 @@ _GROUPS = (
     project_commands,
     rollout_commands,
     inspect_commands,
+    alert_commands,
     export_commands,
     serve_commands,
     demo_commands,

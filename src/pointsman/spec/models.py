@@ -22,6 +22,7 @@ from pydantic import (
 
 from pointsman.domain.names import CHAMPION, DEFAULT_TENANT
 from pointsman.domain.table import Attribute, AttributeType, Feature, FeatureType
+from pointsman.spec.alerts import Alerts
 from pointsman.spec.block import Block, Items
 from pointsman.spec.events import DECISION_PATTERN, OPERATIONAL_PATTERN
 from pointsman.spec.later import (
@@ -293,6 +294,7 @@ class ProjectSpec(Block):
     metrics: Annotated[dict[Name, Metric], Sorted, Field(max_length=100)] = Field(default={})
     rollout: Rollout | None = None
     limits: Limits | None = None
+    alerts: Alerts = Alerts()
 
     @property
     def positive_class(self) -> str:

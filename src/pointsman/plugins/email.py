@@ -1,0 +1,156 @@
+"""Alerts by e-mail: one mail a message, plain text, over SMTP.
+
+Beyond this machine it is encrypted: `smtp://` asks for STARTTLS and goes no further without it,
+`smtps://` is TLS from the first byte.
+"""
+
+import smtplib
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+
+from pointsman.alerts.message import Message, text, title
+from pointsman.domain.alert import Severity
+from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.plugins.posting import TIMEOUT_S, is_loopback
+
+_HINT: Final = (
+    "write it like email:smtp://USER:PASSWORD@mail.example.com:587/?from=a@example.com&"
+    "to=b@example.com, by reference where it holds a password; `to` may come several times"
+)
+_LONGEST: Final = 200
+_PORTS: Final = {"smtp": 587, "smtps": 465}
+_LOCAL_PORT: Final = 25
+
+
+class Mailbox(msgspec.Struct, frozen=True):
+    """Where mail goes through, from whom and to whom."""
+
+    host: str
+    port: int
+    tls: bool
+    starttls: bool
+    user: str
+    password: str
+    sender: str
+    to: tuple[str, ...]
+
+
+class EmailReceiver:
+    """url: gives `smtp://USER:PASSWORD@HOST:PORT/?from=ADDRESS&to=ADDRESS`, at each message
+
+    plain: whether it may go unencrypted beyond this machine
+    """
+
+    type = "email"
+
+    def __init__(self, name: str, url: Callable[[], str], *, plain: bool) -> None:
+        self._what = f"receiver {name}"
+        self._url = url
+        self._plain = plain
+
+    def check(self) -> None:
+        """Raises PointsmanError where it cannot be used as it is set up."""
+        self._mailbox()
+
+    def deliver(self, message: Message) -> None:
+        box = self._mailbox()
+        mail = mail_of(message, box.sender, box.to)
+        try:
+            with self._connected(box) as server:
+                refused = server.send_message(mail, box.sender, list(box.to))
+        except smtplib.SMTPDataError as error:
+            kind = Kind.INVALID if 500 <= error.smtp_code < 600 else Kind.BACKEND_FAILED
+            raise PointsmanError(kind, f"{self._what} refused a mail: {_said(error)}") from None
+        except (OSError, smtplib.SMTPException, UnicodeError) as error:
+            what = f"{self._what}: {type(error).__name__}: {_said(error)}"
+            hint = "it is sent again until it is taken"
+            raise PointsmanError(Kind.BACKEND_FAILED, what, hint=hint) from None
+        if refused:
+            raise PointsmanError(
+                Kind.BACKEND_FAILED, f"{self._what}: {len(refused)} of {len(box.to)} were refused"
+            )
+
+    def _connected(self, box: Mailbox) -> smtplib.SMTP:
+        context = ssl.create_default_context()
+        if box.tls:
+            server: smtplib.SMTP = smtplib.SMTP_SSL(
+                box.host, box.port, timeout=TIMEOUT_S, context=context
+            )
+        else:
+            server = smtplib.SMTP(box.host, box.port, timeout=TIMEOUT_S)
+        try:
+            if box.starttls:
+                server.starttls(context=context)
+            if box.user:
+                server.login(box.user, box.password)
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def _mailbox(self) -> Mailbox:
+        try:
+            return mailbox(self._url(), plain=self._plain)
+        except ValueError:
+            what = f"{self._what}: not the address of a mail server with `from` and `to`"
+            raise PointsmanError(Kind.INVALID, what, hint=_HINT) from None
+
+
+def mailbox(url: str, *, plain: bool) -> Mailbox:
+    """What an address says. Raises ValueError."""
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    sender = query.get("from", [""])[0]
+    to = tuple(query.get("to", ()))
+    if parts.scheme not in _PORTS or not parts.hostname or not to:
+        raise ValueError("not an address of a mail server")
+    if not all(_is_address(one) for one in (sender, *to)):
+        raise ValueError("not a mail address")
+    local = is_loopback(parts.hostname)
+    port = parts.port or (_LOCAL_PORT if local else _PORTS[parts.scheme])
+    tls = parts.scheme == "smtps"
+    return Mailbox(
+        host=parts.hostname,
+        port=port,
+        tls=tls,
+        starttls=not tls and not local and not plain,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+        sender=sender,
+        to=to,
+    )
+
+
+def mail_of(message: Message, sender: str, to: tuple[str, ...]) -> EmailMessage:
+    """The mail. Its `Message-ID` is the message's own, so that a second copy can be told."""
+    mail = EmailMessage()
+    mail["Subject"] = " ".join(title(message).split())[:_LONGEST]
+    mail["From"] = sender
+    mail["To"] = ", ".join(to)
+    mail["Date"] = format_datetime(datetime.fromtimestamp(message.at_ms / 1000, UTC))
+    domain = sender.rpartition("@")[2]
+    mail["Message-ID"] = f"<{message.id}@{domain}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Pointsman-Project"] = message.project or "-"
+    if message.firing and message.severity is Severity.CRITICAL:
+        mail["Importance"] = "high"
+    mail.set_content(text(message))
+    return mail
+
+
+def _is_address(text: str) -> bool:
+    _, address = parseaddr(text)
+    name, at, domain = address.rpartition("@")
+    return address == text and bool(name and at and domain) and text.isascii()
+
+
+def _said(error: Exception) -> str:
+    """What a server said, short, and in one line."""
+    return " ".join(str(error).split())[:200]

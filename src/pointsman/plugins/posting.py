@@ -1,0 +1,114 @@
+"""One POST to an address an operator gave: strict time limits, no redirects, no proxies, and an
+answer that is not read beyond its status."""
+
+import contextlib
+import http.client
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from pointsman.domain.errors import Kind, PointsmanError
+
+TIMEOUT_S: Final = 10.0
+"""For connecting, and for each wait for bytes."""
+WHOLE_S: Final = 20.0
+"""For all of it: whoever answers byte by byte is as good as away."""
+
+
+class Target:
+    """Where to post to.
+
+    what: it is, as errors call it, which never repeat the address: it may hold a secret
+    plain: whether it may be http beyond this machine
+    """
+
+    def __init__(self, url: str, what: str, *, plain: bool, hint: str) -> None:
+        parts = _split(url)
+        if (
+            parts is None
+            or parts.scheme not in {"http", "https"}
+            or not parts.hostname
+            or parts.username
+        ):
+            raise PointsmanError(Kind.INVALID, f"{what}: not the address of a webhook", hint=hint)
+        if parts.scheme == "http" and not plain and not is_loopback(parts.hostname):
+            raise PointsmanError(
+                Kind.INVALID,
+                f"{what}: http beyond this machine, where everybody on the way can read it",
+                hint="use https, or say that http is meant with --allow-http-receiver NAME",
+            )
+        self._what = what
+        self._host, self._port = parts.hostname, parts.port
+        self._tls = parts.scheme == "https"
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+    def post(self, body: bytes, headers: Mapping[str, str]) -> int:
+        """The status of the answer. Raises PointsmanError(BACKEND_FAILED) where there is none."""
+        sent = {"content-type": "application/json", "user-agent": "pointsman", **headers}
+        connection = self._connection()
+        overdue = threading.Event()
+        watchdog = threading.Timer(WHOLE_S, _cut, (connection, overdue))
+        watchdog.daemon = True
+        watchdog.start()
+        try:
+            connection.request("POST", self._path, body=body, headers=sent)
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            why = f"{type(error).__name__}: {error}"
+            if overdue.is_set():
+                why = f"no answer within {WHOLE_S:.0f} s"
+            raise PointsmanError(
+                Kind.BACKEND_FAILED,
+                f"{self._what} cannot be reached: {why}",
+                hint="it is sent again until it is taken",
+            ) from None
+        finally:
+            watchdog.cancel()
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._tls:
+            context = ssl.create_default_context()
+            return http.client.HTTPSConnection(
+                self._host, self._port, timeout=TIMEOUT_S, context=context
+            )
+        return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+
+
+def not_taken(what: str, status: int) -> PointsmanError:
+    """What an answer means that is no success. INVALID for those that say the message is wrong."""
+    kind = Kind.INVALID if status in {400, 413, 422} else Kind.BACKEND_FAILED
+    redirect = ", a redirect, and none is followed" if 300 <= status < 400 else ""
+    return PointsmanError(
+        kind, f"{what} answered with {status}{redirect}", hint="it is sent again until it is taken"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether it is this machine, by what the name says."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
+
+
+def _cut(connection: http.client.HTTPConnection, overdue: threading.Event) -> None:
+    overdue.set()
+    if connection.sock is not None:
+        with contextlib.suppress(OSError):
+            connection.sock.shutdown(socket.SHUT_RDWR)
