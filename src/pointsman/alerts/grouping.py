@@ -85,11 +85,11 @@ def _ended(
 
     Whoever heard that it began hears that it ended, whatever the file says by now.
     """
-    since_ms = alert.resolved_ms or 0
+    over_ms = alert.resolved_ms or 0
     if said is None:
-        fresh = listens and now_ms - since_ms < NEWS_MS
-        return (Event.RESOLVED, since_ms) if fresh else None
-    return None if said.event is Event.RESOLVED else (Event.RESOLVED, since_ms)
+        fresh = listens and now_ms - over_ms < NEWS_MS
+        return (Event.RESOLVED, alert.fired_ms or over_ms) if fresh else None
+    return None if said.event is Event.RESOLVED else (Event.RESOLVED, over_ms)
 
 
 def _fires(

@@ -18,7 +18,7 @@ import msgspec
 from pointsman.alerts.message import Message, text, title
 from pointsman.domain.alert import Severity
 from pointsman.domain.errors import Kind, PointsmanError
-from pointsman.plugins.posting import TIMEOUT_S, is_loopback
+from pointsman.plugins.posting import TIMEOUT_S, cut_off, is_loopback, too_late
 
 _HINT: Final = (
     "write it like email:smtp://USER:PASSWORD@mail.example.com:587/?from=a@example.com&"
@@ -62,14 +62,17 @@ class EmailReceiver:
     def deliver(self, message: Message) -> None:
         box = self._mailbox()
         mail = mail_of(message, box.sender, box.to)
+        server = _server(box)
         try:
-            with self._connected(box) as server:
+            with cut_off(lambda: server.sock) as overdue, server:
+                _sign_in(server, box)
                 refused = server.send_message(mail, box.sender, list(box.to))
         except smtplib.SMTPDataError as error:
             kind = Kind.INVALID if 500 <= error.smtp_code < 600 else Kind.BACKEND_FAILED
             raise PointsmanError(kind, f"{self._what} refused a mail: {_said(error)}") from None
         except (OSError, smtplib.SMTPException, UnicodeError) as error:
-            what = f"{self._what}: {type(error).__name__}: {_said(error)}"
+            why = too_late() if overdue.is_set() else f"{type(error).__name__}: {_said(error)}"
+            what = f"{self._what}: {why}"
             hint = "it is sent again until it is taken"
             raise PointsmanError(Kind.BACKEND_FAILED, what, hint=hint) from None
         if refused:
@@ -77,30 +80,33 @@ class EmailReceiver:
                 Kind.BACKEND_FAILED, f"{self._what}: {len(refused)} of {len(box.to)} were refused"
             )
 
-    def _connected(self, box: Mailbox) -> smtplib.SMTP:
-        context = ssl.create_default_context()
-        if box.tls:
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
-                box.host, box.port, timeout=TIMEOUT_S, context=context
-            )
-        else:
-            server = smtplib.SMTP(box.host, box.port, timeout=TIMEOUT_S)
-        try:
-            if box.starttls:
-                server.starttls(context=context)
-            if box.user:
-                server.login(box.user, box.password)
-        except BaseException:
-            server.close()
-            raise
-        return server
-
     def _mailbox(self) -> Mailbox:
         try:
             return mailbox(self._url(), plain=self._plain)
         except ValueError:
             what = f"{self._what}: not the address of a mail server with `from` and `to`"
             raise PointsmanError(Kind.INVALID, what, hint=_HINT) from None
+
+
+def _server(box: Mailbox) -> smtplib.SMTP:
+    """Not connected yet, so that its socket can be cut off from the first byte on."""
+    context = ssl.create_default_context()
+    server = (
+        smtplib.SMTP_SSL(timeout=TIMEOUT_S, context=context)
+        if box.tls
+        else smtplib.SMTP(timeout=TIMEOUT_S)
+    )
+    # What certificates are held against; else only a constructor that connects would set it.
+    server._host = box.host  # type: ignore[attr-defined]  # noqa: SLF001
+    return server
+
+
+def _sign_in(server: smtplib.SMTP, box: Mailbox) -> None:
+    server.connect(box.host, box.port)
+    if box.starttls:
+        server.starttls(context=ssl.create_default_context())
+    if box.user:
+        server.login(box.user, box.password)
 
 
 def mailbox(url: str, *, plain: bool) -> Mailbox:

@@ -7,7 +7,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -50,25 +50,25 @@ class Target:
         """The status of the answer. Raises PointsmanError(BACKEND_FAILED) where there is none."""
         sent = {"content-type": "application/json", "user-agent": "pointsman", **headers}
         connection = self._connection()
-        overdue = threading.Event()
-        watchdog = threading.Timer(WHOLE_S, _cut, (connection, overdue))
-        watchdog.daemon = True
-        watchdog.start()
         try:
-            connection.request("POST", self._path, body=body, headers=sent)
-            return connection.getresponse().status
+            with cut_off(lambda: connection.sock) as overdue:
+                connection.request("POST", self._path, body=body, headers=sent)
+                status = connection.getresponse().status
         except (OSError, http.client.HTTPException) as error:
-            why = f"{type(error).__name__}: {error}"
-            if overdue.is_set():
-                why = f"no answer within {WHOLE_S:.0f} s"
-            raise PointsmanError(
-                Kind.BACKEND_FAILED,
-                f"{self._what} cannot be reached: {why}",
-                hint="it is sent again until it is taken",
-            ) from None
+            why = too_late() if overdue.is_set() else f"{type(error).__name__}: {error}"
+            raise self._away(why) from None
         finally:
-            watchdog.cancel()
             connection.close()
+        if overdue.is_set():  # An answer that was cut off may look like a whole one.
+            raise self._away(too_late())
+        return status
+
+    def _away(self, why: str) -> PointsmanError:
+        return PointsmanError(
+            Kind.BACKEND_FAILED,
+            f"{self._what} cannot be reached: {why}",
+            hint="it is sent again until it is taken",
+        )
 
     def _connection(self) -> http.client.HTTPConnection:
         if self._tls:
@@ -107,8 +107,26 @@ def _split(url: str) -> SplitResult | None:
     return parts
 
 
-def _cut(connection: http.client.HTTPConnection, overdue: threading.Event) -> None:
+@contextlib.contextmanager
+def cut_off(wire: Callable[[], socket.socket | None]) -> Iterator[threading.Event]:
+    """Cuts a connection off after WHOLE_S; the event says whether. wire: gives its socket"""
+    overdue = threading.Event()
+    watchdog = threading.Timer(WHOLE_S, _cut, (wire, overdue))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield overdue
+    finally:
+        watchdog.cancel()
+
+
+def too_late() -> str:
+    return f"no answer within {WHOLE_S:.0f} s"
+
+
+def _cut(wire: Callable[[], socket.socket | None], overdue: threading.Event) -> None:
     overdue.set()
-    if connection.sock is not None:
+    found = wire()
+    if found is not None:
         with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            found.shutdown(socket.SHUT_RDWR)
