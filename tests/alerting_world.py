@@ -124,8 +124,8 @@ class Alarmed(World):
         while self.deliveries.turn(RECEIVER):
             pass
 
-    def watch(self, milliseconds: int, every: int = 2 * SECOND) -> None:
-        """Lets time pass, with a look and a delivery every two seconds."""
+    def watch(self, milliseconds: int, every: int = 4 * SECOND) -> None:
+        """Lets time pass, with looks and deliveries."""
         for _ in range(milliseconds // every):
             self.pass_time(every)
             self.alerting.look()
@@ -135,7 +135,7 @@ class Alarmed(World):
         with reader(self.engine).connect() as connection:
             return [one.condition.kind.value for one in alerts.firing(connection)]
 
-    def told(self) -> list[tuple[str, str]]:
+    def heard(self) -> list[tuple[str, str]]:
         """(event, kind) of everything the receiver was sent, in order."""
         return [
             (alert["event"], alert["kind"])

@@ -29,7 +29,7 @@ _log = structlog.get_logger(__name__)
 _REST: Final = 9.0
 """After a turn the loop rests for so many times as long as it worked: at most a tenth of a
 processor is for alerts."""
-_LONGEST_REST_S: Final = 15.0
+_LONGEST_REST_S: Final = 60.0
 _CLEAN_MS: Final = 3_600_000
 _AROUND_MS: Final = 1_800_000
 """How much of the time before and after an alert its link shows."""
@@ -97,13 +97,13 @@ class Alerting:
         now_ms = self._ledger.now_ms()
         with self._ledger.reading() as connection:
             active = revisions.active(connection)
-            alive = alerts.alive(connection)
+            unfinished = alerts.unfinished(connection)
         places = [self._place(revision) for revision in active]
         self._parsed = {at.name: self._parsed[at.name] for at in places}
         for at in places:
             self._advance(at.name, self._seen(at, now_ms), at.policy, now_ms)
         # What a project that is gone had open is over.
-        for name in alive - {at.name for at in places} - {""}:
+        for name in unfinished - {at.name for at in places} - {""}:
             self._advance(name, Sight(), policy.of_project(Alerts()), now_ms)
         rules = self._installation
         self._advance("", self._lookout.installation(rules, now_ms), rules, now_ms)

@@ -47,11 +47,16 @@ class Standing(msgspec.Struct, frozen=True):
     given_up: int = 0
 
 
-def alive(connection: Connection) -> set[str]:
-    """Projects with something that is pending or fires."""
+def unfinished(connection: Connection) -> set[str]:
+    """Projects with something that is pending or fires, or whose end somebody is to be told."""
     states = (State.PENDING.value, State.FIRING.value)
-    rows = connection.execute(select(alert.c.project).where(alert.c.state.in_(states)).distinct())
-    return {str(row.project) for row in rows}
+    alive = select(alert.c.project).where(alert.c.state.in_(states))
+    told = (
+        select(alert.c.project)
+        .join(alert_told, alert_told.c.alert == alert.c.id)
+        .where(alert_told.c.event != Event.RESOLVED.value)
+    )
+    return {str(row.project) for row in connection.execute(alive.union(told))}
 
 
 def alive_of(connection: Connection, project: str) -> list[Alert]:
