@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from pointsman.alerts.message import Message
+from pointsman.domain.errors import PointsmanError
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
@@ -77,6 +78,10 @@ class Notifier(Protocol):
     def notify(self, notification: Notification) -> None: ...
 
 
+class RefusedError(PointsmanError):
+    """A message was refused as such: sending it again is no use, the next one may be taken."""
+
+
 class Receiver(Protocol):
     """Takes messages about alerts to people, or to what pages them."""
 
@@ -87,9 +92,8 @@ class Receiver(Protocol):
     def deliver(self, message: Message) -> None:
         """Returns once it has been taken; the same message may come again, with the same id.
 
-        Blocking, for at most a minute. Raises PointsmanError: INVALID where the message was refused
-        as such, so that sending it again is no use; UNAVAILABLE where a secret cannot be read;
-        BACKEND_FAILED for everything else that went wrong.
+        Blocking, for at most a minute. Raises RefusedError, or PointsmanError for everything else
+        that went wrong.
         """
 
 

@@ -74,7 +74,7 @@ def test_a_harmful_challenger_is_rolled_back_and_people_hear_of_it_and_of_its_en
     assert alert["value"] > 0.1
     assert alert["n"] > 20
     assert 0 < alert["window_ms"] <= MINUTE
-    assert alert["sentence"] == world.sentences()[-1]
+    assert alert["sentence"] == f"default/{world.sentences()[-1]}"
     assert alert["deed"] == (
         "took all traffic from challenger version 2 (from 10 % to 0 %); champion version 1 has it "
         "again"
@@ -332,6 +332,20 @@ def test_a_message_is_let_go_when_it_is_refused_as_such_or_after_a_day(world):
     world.pass_time(GIVE_UP_MS)
     world.send()
     assert (waiting(world).waiting, waiting(world).given_up) == (0, 2)
+
+
+def test_a_secret_that_cannot_be_used_for_a_while_loses_nothing(world):
+    """Whoever puts a wrong address into the file has a day to put it right."""
+    world.serve()
+    right, world.receiver.url = world.receiver.url, "nonsense"
+    kill(world)
+    world.watch(2 * MINUTE)
+    assert (waiting(world).waiting, waiting(world).given_up) == (1, 0)
+    assert "not the address of a webhook" in waiting(world).error
+
+    world.receiver.url = right
+    world.watch(5 * MINUTE, every=20 * SECOND)
+    assert world.heard() == [("firing", "killed")]
 
 
 def test_a_restart_forgets_nothing_and_tells_nothing_twice(world):

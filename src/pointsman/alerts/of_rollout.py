@@ -56,9 +56,11 @@ def _rolled_back(at: Growing, window_ms: int, now_ms: int) -> Iterator[Condition
     version = words.version(at.variant, state.target)
     moved = f"from {words.percent(last.weight_before)} to {words.percent(last.weight)}"
     back = words.version(at.against, state.champion)
+    # Sentences of a rollout leave out the tenant; those of alerts stand alone.
+    said = last.sentence.partition(": ")[2]
     found = Condition(
         Kind.ROLLED_BACK,
-        last.sentence,
+        f"{at.project}: {said}",
         subject=at.variant,
         window_ms=last.at_ms - _begun(state, last),
         deed=f"took all traffic from {version} ({moved}); {back} has it again",

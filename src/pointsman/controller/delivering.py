@@ -19,7 +19,7 @@ from pointsman.domain.alert import Kind, Severity
 from pointsman.domain.errors import Kind as ErrorKind
 from pointsman.domain.errors import PointsmanError
 from pointsman.domain.suggestion import did_you_mean
-from pointsman.ports import Receiver
+from pointsman.ports import Receiver, RefusedError
 from pointsman.store import alerts
 from pointsman.store.alerts import Delivery
 
@@ -130,7 +130,7 @@ class Deliveries:
     def _failed(self, found: Delivery, error: PointsmanError) -> None:
         now_ms = self._ledger.now_ms()
         wait_ms = min(FIRST_WAIT_MS * 2 ** min(found.tries, 20), LONGEST_WAIT_MS)
-        refused = error.kind is ErrorKind.INVALID and found.tries + 1 >= REFUSALS
+        refused = isinstance(error, RefusedError) and found.tries + 1 >= REFUSALS
         hopeless = refused or now_ms - found.at_ms >= GIVE_UP_MS
         _log.warning(
             "alert not delivered",

@@ -19,6 +19,7 @@ from pointsman.alerts.message import Message, text, title
 from pointsman.domain.alert import Severity
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.plugins.posting import TIMEOUT_S, cut_off, is_loopback, too_late
+from pointsman.ports import RefusedError
 
 _HINT: Final = (
     "write it like email:smtp://USER:PASSWORD@mail.example.com:587/?from=a@example.com&"
@@ -68,8 +69,9 @@ class EmailReceiver:
                 _sign_in(server, box)
                 refused = server.send_message(mail, box.sender, list(box.to))
         except smtplib.SMTPDataError as error:
-            kind = Kind.INVALID if 500 <= error.smtp_code < 600 else Kind.BACKEND_FAILED
-            raise PointsmanError(kind, f"{self._what} refused a mail: {_said(error)}") from None
+            refusal = RefusedError if 500 <= error.smtp_code < 600 else PointsmanError
+            what = f"{self._what} refused a mail: {_said(error)}"
+            raise refusal(Kind.BACKEND_FAILED, what) from None
         except (OSError, smtplib.SMTPException, UnicodeError) as error:
             why = too_late() if overdue.is_set() else f"{type(error).__name__}: {_said(error)}"
             what = f"{self._what}: {why}"

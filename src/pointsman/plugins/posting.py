@@ -12,11 +12,13 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.ports import RefusedError
 
 TIMEOUT_S: Final = 10.0
 """For connecting, and for each wait for bytes."""
 WHOLE_S: Final = 20.0
 """For all of it: whoever answers byte by byte is as good as away."""
+_REFUSED: Final = frozenset({400, 413, 422})
 
 
 class Target:
@@ -80,12 +82,12 @@ class Target:
 
 
 def not_taken(what: str, status: int) -> PointsmanError:
-    """What an answer means that is no success. INVALID for those that say the message is wrong."""
-    kind = Kind.INVALID if status in {400, 413, 422} else Kind.BACKEND_FAILED
+    """What an answer means that is no success: RefusedError where it says the message is wrong."""
     redirect = ", a redirect, and none is followed" if 300 <= status < 400 else ""
-    return PointsmanError(
-        kind, f"{what} answered with {status}{redirect}", hint="it is sent again until it is taken"
-    )
+    said = f"{what} answered with {status}{redirect}"
+    if status in _REFUSED:
+        return RefusedError(Kind.BACKEND_FAILED, said, hint="it would be refused again")
+    return PointsmanError(Kind.BACKEND_FAILED, said, hint="it is sent again until it is taken")
 
 
 def is_loopback(host: str) -> bool:
