@@ -6,6 +6,9 @@ from typing import Protocol
 
 import msgspec
 
+from pointsman.alerts.message import Message
+from pointsman.domain.errors import PointsmanError
+
 
 class ModelVersion(msgspec.Struct, frozen=True):
     """A model reference after resolution: pinned, with nothing left to look up.
@@ -83,6 +86,25 @@ class Notifier(Protocol):
     """Tells people. Raises PointsmanError where it could not; it is then asked again later."""
 
     def notify(self, notification: Notification) -> None: ...
+
+
+class RefusedError(PointsmanError):
+    """A message was refused as such: sending it again is no use, the next one may be taken."""
+
+
+class Receiver(Protocol):
+    """Takes messages about alerts to people, or to what pages them."""
+
+    @property
+    def type(self) -> str:
+        """`webhook`, `slack`, `email` or `pagerduty`."""
+
+    def deliver(self, message: Message) -> None:
+        """Returns once it has been taken; the same message may come again, with the same id.
+
+        Blocking, for at most a minute. Raises RefusedError, or PointsmanError for everything else
+        that went wrong.
+        """
 
 
 class Clock(Protocol):

@@ -78,14 +78,19 @@ def test_a_rollout_is_watched_from_its_first_step_to_its_rollback(
         assert window.page.locator("pm-chart canvas").count() >= 1
         window.keep("rollback")
         window.check()
+        alerted(window)
     taken_back(serving, "watched")
     with browsing(serving, dark=True, width=400) as window:
-        window.open("/p/default/watched")
-        window.sees("Steps so far")
-        width = window.page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 400, "the page is wider than a phone"
-        window.keep("rollback-phone")
-        window.check()
+        for path, text, name in (
+            ("/p/default/watched", "Steps so far", "rollback-phone"),
+            ("/alerts", "took all traffic from challenger", "alerts-phone"),
+        ):
+            window.open(path)
+            window.sees(re.compile(text))
+            width = window.page.evaluate("document.documentElement.scrollWidth")
+            assert width <= 400, f"{path} is wider than a phone"
+            window.keep(name)
+            window.check()
 
     # The same server shows the rest: what was done can be found, explained and taken back.
     with browsing(serving) as window:
@@ -93,6 +98,19 @@ def test_a_rollout_is_watched_from_its_first_step_to_its_rollback(
         approved(window, serving)
         restored(window, serving)
         signed_in(window, serving)
+
+
+def alerted(window: Watched) -> None:
+    """The header counts what is open, by itself; the page says it with its numbers, and the link
+    leads to the rollout at that time."""
+    window.page.get_by_role("link", name=re.compile(r"Alerts \d+ open")).click()
+    window.sees("rolled back")
+    window.sees(re.compile("took all traffic from challenger version 2"))
+    window.sees("Nobody hears of alerts. Say who does:")
+    window.keep("alerts")
+    window.check()
+    window.page.get_by_role("link", name="What happened then").first.click()
+    window.sees("Can it ship?")
 
 
 def explained(window: Watched) -> None:

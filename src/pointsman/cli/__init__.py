@@ -12,6 +12,7 @@ import typer
 from pointsman import __version__
 from pointsman.cli import (
     access_commands,
+    alert_commands,
     demo_commands,
     drift_commands,
     export_commands,
@@ -48,6 +49,7 @@ _GROUPS = (
     rollout_commands,
     inspect_commands,
     drift_commands,
+    alert_commands,
     export_commands,
     serve_commands,
     demo_commands,

@@ -51,6 +51,28 @@ NotifySecret = Annotated[
     str | None,
     typer.Option("--notify-secret", help="REFERENCE to what its deliveries are signed with."),
 ]
+Receivers = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--receiver",
+        help="NAME=TYPE:WHERE of who hears of alerts: webhook, slack, email, pagerduty; "
+        "WHERE may be ${env:VARIABLE} or ${file:/path}; repeatable.",
+    ),
+]
+ReceiverSecrets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--receiver-secret", help="NAME=REFERENCE to what a webhook is signed with; repeatable."
+    ),
+]
+HttpReceivers = Annotated[
+    list[str] | None,
+    typer.Option("--allow-http-receiver", help="NAME that may be reached without TLS; repeatable."),
+]
+DashboardUrl = Annotated[
+    str | None,
+    typer.Option("--dashboard-url", help="Address people reach the dashboard at, for links."),
+]
 Roots = Annotated[
     list[Path] | None,
     typer.Option("--allow-local", help="Directory models may be named by path in; repeatable."),
@@ -84,6 +106,10 @@ def serve(
     webhook_secret: Webhooks = None,
     notify: Notify = None,
     notify_secret: NotifySecret = None,
+    receiver: Receivers = None,
+    receiver_secret: ReceiverSecrets = None,
+    allow_http_receiver: HttpReceivers = None,
+    dashboard_url: DashboardUrl = None,
     allow_local: Roots = None,
     admin_host_name: HostNames = None,
     insecure: Insecure = False,
@@ -107,6 +133,10 @@ def serve(
             webhook_secrets=webhook_secret,
             notify=notify,
             notify_secret=notify_secret,
+            receivers=receiver,
+            receiver_secrets=receiver_secret,
+            http_receivers=_plain(allow_http_receiver),
+            dashboard_url=dashboard_url,
             local_roots=allow_local,
             admin_host_names=_plain(admin_host_name),
             insecure=insecure or None,
@@ -164,6 +194,10 @@ def controller(
     webhook_secret: Webhooks = None,
     notify: Notify = None,
     notify_secret: NotifySecret = None,
+    receiver: Receivers = None,
+    receiver_secret: ReceiverSecrets = None,
+    allow_http_receiver: HttpReceivers = None,
+    dashboard_url: DashboardUrl = None,
     allow_local: Roots = None,
     admin_host_name: HostNames = None,
     insecure: Insecure = False,
@@ -184,6 +218,10 @@ def controller(
             "webhook_secrets": webhook_secret,
             "notify": notify,
             "notify_secret": notify_secret,
+            "receivers": receiver,
+            "receiver_secrets": receiver_secret,
+            "http_receivers": _plain(allow_http_receiver),
+            "dashboard_url": dashboard_url,
             "local_roots": allow_local,
             "admin_host_names": _plain(admin_host_name),
             "insecure": insecure or None,

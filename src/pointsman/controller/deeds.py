@@ -189,10 +189,12 @@ class Deeds:
         try:
             self._registry.write_back(task.version.source, task.alias, tags)
             sentence = f"{entry.project}: alias {task.alias} points to version {task.version.label}"
+            failed = ""
         except PointsmanError as error:
             if error.kind not in _HOPELESS:
                 raise
             sentence = f"{entry.project}: alias {where} could not be moved: {error.message}"
+            failed = error.message
             _log.error("alias not moved", project=entry.project, error=error.message)
         told = Entry(
             ACTOR,
@@ -200,7 +202,7 @@ class Deeds:
             entry.project,
             "rollout.alias",
             sentence,
-            {"alias": task.alias, "source": task.version.source},
+            {"alias": task.alias, "source": task.version.source, "error": failed},
             tell=True,
         )
         self._ledger.note(told, lambda tx: outbox.done(tx, entry, self._ledger.now_ms()))

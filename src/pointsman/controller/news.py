@@ -16,11 +16,13 @@ KEEP_ALIVE_S: Final = 15.0
 class Stamp(msgspec.Struct, frozen=True):
     """How far things are. Any difference is news; the numbers mean nothing else.
 
-    changes: what people and automatic actions did; records: what was taken in
+    changes: what people and automatic actions did; records: what was taken in; alerts: what began
+        to be wrong, or ended
     """
 
     changes: int
     records: int
+    alerts: int = 0
 
 
 class News:

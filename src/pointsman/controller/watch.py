@@ -42,7 +42,8 @@ from pointsman.store import journal_state, payloads, published, references, revi
 from pointsman.store.payloads import Wanted
 from pointsman.store.revisions import Revision
 
-_JUDGED: Final = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.PROMOTING})
+JUDGED: Final = frozenset({Phase.RUNNING, Phase.PAUSED, Phase.PROMOTING})
+"""Phases with evidence that is read and judged."""
 _BEFORE_MS: Final = 60_000
 """A gateway's own act counts for a weight from so long before it was published. What stands for
 longer is a switch that is still set, and seen as such."""
@@ -135,8 +136,8 @@ class Watch:
             at = Place(revision, project, self._projects.table(revision), terms)
             before = rollouts.state(connection, name)
             read = None
-            if before is not None and before.phase in _JUDGED:
-                read = self._known(name, before, reuse_s)
+            if before is not None and before.phase in JUDGED:
+                read = self.last_read(name, before, reuse_s)
                 if read is None:
                     reader = Reader(connection, self._projects.revision, self._projects.table, at)
                     _, last = self._last.get(name, (0.0, None))
@@ -162,12 +163,12 @@ class Watch:
 
     def last_verdict(self, name: str, rollout: State) -> str:
         """The verdict on this attempt as it was last read; empty where there is none."""
-        last = self._known(name, rollout, math.inf)
+        last = self.last_read(name, rollout, math.inf)
         if last is None or last.verdict is None:
             return ""
         return findings.verdict_of(last.verdict).value
 
-    def _known(self, name: str, rollout: State, reuse_s: float) -> Read | None:
+    def last_read(self, name: str, rollout: State, reuse_s: float) -> Read | None:
         """What was read of this attempt within so many seconds."""
         read_at, last = self._last.get(name, (0.0, None))
         if last is None or time.monotonic() - read_at > reuse_s:

@@ -215,10 +215,15 @@ def _health(health: Health, criteria: Criteria) -> tuple[Reason, ...]:
     """
     found: dict[Code, Reason] = {}
     for number, epoch in enumerate(health.epochs, 1):
-        part = criteria.health_alpha / 3 / (number * (number + 1))
+        part = epoch_alpha(criteria.health_alpha, number)
         for reason in _epoch_health(epoch, criteria, part):
             found.setdefault(reason.code, reason)
     return tuple(found.values())
+
+
+def epoch_alpha(health_alpha: float, number: int) -> float:
+    """What each of the three tests of the number-th epoch (from 1) has of the error of them all."""
+    return health_alpha / 3 / (number * (number + 1))
 
 
 def _epoch_health(health: EpochHealth, criteria: Criteria, alpha: float) -> Iterator[Reason]:

@@ -11,19 +11,16 @@ The body also has `text`, which is what Slack, Mattermost and their like show.
 import base64
 import hashlib
 import hmac
-import http.client
-import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
 
 from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.plugins.posting import Target
 from pointsman.ports import Clock, Notification
 
-TIMEOUT_S: Final = 10.0
 SHORTEST_SECRET: Final = 16
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -37,16 +34,12 @@ class WebhookNotifier:
     """
 
     def __init__(self, url: str, secret: Callable[[], str], clock: Clock) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username:
-            raise PointsmanError(
-                Kind.INVALID,
-                "--notify: not the address of a webhook",
-                hint="write it like https://hooks.example.com/pointsman, without a login",
-            )
-        self._host, self._port = parts.hostname, parts.port
-        self._tls = parts.scheme == "https"
-        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._target = Target(
+            url,
+            "--notify",
+            plain=True,
+            hint="write it like https://hooks.example.com/pointsman, without a login",
+        )
         self._secret = secret
         self._clock = clock
 
@@ -55,33 +48,17 @@ class WebhookNotifier:
         body = body_of(notification)
         delivery = id_of(notification)
         stamp = str(self._clock.now_ms() // 1000)
-        headers = {
-            "content-type": "application/json",
-            "user-agent": "pointsman",
-            "webhook-id": delivery,
-            "webhook-timestamp": stamp,
-        }
+        headers = {"webhook-id": delivery, "webhook-timestamp": stamp}
         key = self._secret()
         if key:
             headers["webhook-signature"] = signature(key, delivery, stamp, body)
-        connection = self._connection()
-        try:
-            connection.request("POST", self._target, body=body, headers=headers)
-            status = connection.getresponse().status
-        except (OSError, http.client.HTTPException) as error:
-            raise _failed(f"cannot be reached: {type(error).__name__}: {error}") from None
-        finally:
-            connection.close()
+        status = self._target.post(body, headers)
         if not 200 <= status < 300:
-            raise _failed(f"answered with {status}")
-
-    def _connection(self) -> http.client.HTTPConnection:
-        if self._tls:
-            context = ssl.create_default_context()
-            return http.client.HTTPSConnection(
-                self._host, self._port, timeout=TIMEOUT_S, context=context
+            raise PointsmanError(
+                Kind.BACKEND_FAILED,
+                f"the webhook for notifications answered with {status}",
+                hint="check --notify; it is sent again until it is taken",
             )
-        return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
 
 
 def body_of(notification: Notification) -> bytes:
@@ -124,11 +101,3 @@ def signature(secret: str, delivery: str, stamp: str, body: bytes) -> str:
         )
     content = b".".join((delivery.encode(), stamp.encode(), body))
     return "v1," + base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
-
-
-def _failed(what: str) -> PointsmanError:
-    return PointsmanError(
-        Kind.BACKEND_FAILED,
-        f"the webhook for notifications {what}",
-        hint="check --notify; it is sent again until it is taken",
-    )

@@ -12,6 +12,7 @@ from pointsman.domain.names import CHAMPION
 from pointsman.domain.suggestion import did_you_mean
 from pointsman.domain.table import AttributeType
 from pointsman.spec import references
+from pointsman.spec.alert_checks import check_alerts
 from pointsman.spec.draft import Draft
 from pointsman.spec.models import ContextAttribute, Variant
 from pointsman.spec.pending import LATER, later_blocks, later_references
@@ -39,6 +40,7 @@ def check(draft: Draft, document: Document) -> list[Violation]:
     check_rules(draft, report)
     _metrics(draft, report)
     check_rollout(draft, report)
+    check_alerts(draft, report)
     later_references(draft, report)
     later_blocks(draft, report)
     return report.violations

@@ -41,6 +41,8 @@ KEYS: Final[dict[str, dict[str, str]]] = {
         "rollout": "How a challenger grows, step by step, judged by evidence.",
         "limits": "Blast radius: a change over it needs a second approver.",
         "drift": "When a shift of inputs or answers is told, compared with what they looked like.",
+        "alerts": "Who hears of what goes wrong, and from when on. Without it, everybody hears of "
+        "everything.",
     },
     "Drift": {
         "psi": "Population stability index from which a shift matters. Chance and sample size "
@@ -214,6 +216,22 @@ KEYS: Final[dict[str, dict[str, str]]] = {
         "maxDenyShift": "Change of any segment's share of denied decisions, 0 to 1.",
         "freeze": "Days on which nothing moves forward; never stops a rollback.",
         "approvals": "People who must agree beyond these limits.",
+    },
+    "Alerts": {
+        "receivers": "Names of receivers, as the operator calls them. Without it, all there are.",
+        "group": "What happens within it is told in one message; at most 1h.",
+        "repeat": "How often an alert that stays open is told again; at least 1m.",
+        "rules": "What differs from the usual, by kind of alert.",
+    },
+    "AlertRule": {
+        "severity": "How much it hurts.",
+        "bound": "Largest share that is fine, in percent.",
+        "window": "What is looked at; at least 10s.",
+        "least": "Fewest decisions within the window.",
+        "after": "How long it must be true before anybody is told.",
+        "quiet": "How long it must be gone before it counts as over; at least 10s.",
+        "receivers": "Who hears of this kind, instead of those of all alerts.",
+        "mute": "Whether nobody hears of it, and it is not shown.",
     },
     "Freeze": {"from": "First day.", "to": "Last day.", "zone": "Time zone of the days."},
 }

@@ -22,6 +22,7 @@ from pydantic import (
 
 from pointsman.domain.names import CHAMPION, DEFAULT_TENANT
 from pointsman.domain.table import Attribute, AttributeType, Feature, FeatureType
+from pointsman.spec.alerts import Alerts
 from pointsman.spec.block import Block, Items
 from pointsman.spec.events import DECISION_PATTERN, OPERATIONAL_PATTERN
 from pointsman.spec.later import (
@@ -315,6 +316,7 @@ class ProjectSpec(Block):
     rollout: Rollout | None = None
     limits: Limits | None = None
     drift: Drift = Drift()
+    alerts: Alerts = Alerts()
 
     @property
     def positive_class(self) -> str:

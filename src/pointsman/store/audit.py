@@ -116,6 +116,13 @@ def changes(connection: Connection, target: str) -> list[Logged]:
     return _logged(connection, query.order_by(desc(audit.c.seq)).limit(1))
 
 
+def newest_of(connection: Connection, target: str, action: str) -> Logged | None:
+    """The newest entry of a target with that action."""
+    query = select(audit).where(audit.c.target == target, audit.c.action == action)
+    found = _logged(connection, query.order_by(desc(audit.c.seq)).limit(1))
+    return found[0] if found else None
+
+
 def entries(
     connection: Connection, *, target: str = "", tenant: str = "", limit: int = 100
 ) -> list[Logged]:

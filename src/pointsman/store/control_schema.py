@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
 metadata = MetaData()
@@ -306,3 +307,57 @@ drift_alarm = Table(
     Column("sentence", Text, nullable=False),
 )
 """What drifted on which day, told once."""
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # `tenant/project`; empty where it is about the installation.
+    Column("project", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    # When its state was last another one.
+    Column("changed_ms", BigInteger, nullable=False),
+    # The whole of it (alerts/machine.py).
+    Column("body", LargeBinary, nullable=False),
+    Index("ix_alert_state", "state", "project", "changed_ms"),
+)
+"""Incidents: pending, firing, and for a while resolved ones."""
+
+alert_told = Table(
+    "alert_told",
+    metadata,
+    Column("alert", Text, primary_key=True),
+    Column("receiver", Text, primary_key=True),
+    Column("event", Text, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+)
+"""What each receiver was told last of each alert, or is about to be."""
+
+alert_delivery = Table(
+    "alert_delivery",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project", Text, nullable=False),
+    Column("receiver", Text, nullable=False),
+    # The message as it is sent each time (alerts/message.py).
+    Column("body", LargeBinary, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("not_before_ms", BigInteger, nullable=False),
+    # Until then somebody is sending it; 0 where nobody is.
+    Column("claimed_ms", BigInteger, nullable=False),
+    Column("tries", Integer, nullable=False),
+    # Why the last try failed; empty where it did not.
+    Column("error", Text, nullable=False),
+    Column("done_ms", BigInteger),
+    # sent | given_up; empty while it is under way.
+    Column("outcome", Text, nullable=False),
+    Index(
+        "ix_alert_delivery_open",
+        "receiver",
+        "project",
+        unique=True,
+        sqlite_where=text("done_ms IS NULL"),
+    ),
+    Index("ix_alert_delivery_done", "receiver", "done_ms"),
+)
+"""Messages: one under way for a receiver and a project, so there can never be many."""

@@ -89,6 +89,20 @@ def recent(connection: Connection, since_ms: int) -> dict[str, dict[str, int]]:
     return found
 
 
+def answered(
+    connection: Connection, project: str, since_ms: int, now_ms: int
+) -> list[tuple[str, str, int]]:
+    """Decisions of a project by (assigned, served; empty where nobody did), of stretches that begin
+    then or later: fine ones, or coarse ones where fine ones are not kept for so long."""
+    step_s = FINE_S if now_ms - since_ms <= KEPT_MS[FINE_S] else COARSE_S
+    query = (
+        select(pulse.c.assigned, pulse.c.served, func.sum(pulse.c.decisions))
+        .where(pulse.c.project == project, pulse.c.step_s == step_s, pulse.c.at_ms >= since_ms)
+        .group_by(pulse.c.assigned, pulse.c.served)
+    )
+    return [(row[0], row[1], int(row[2])) for row in connection.execute(query)]
+
+
 def delete_old(connection: Connection, now_ms: int) -> int:
     """How many stretches went that were kept for long enough."""
     return sum(

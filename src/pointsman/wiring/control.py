@@ -2,16 +2,20 @@
 
 import asyncio
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from sqlalchemy import Connection, Engine
 from starlette.types import ASGIApp
 
+from pointsman.alerts.of_serving import Behind
 from pointsman.controller import app, asking, process
 from pointsman.controller.access_routes import AccessRoutes
+from pointsman.controller.alerting import Alerting, Links
 from pointsman.controller.aliases import Aliases
 from pointsman.controller.archiving import Archiver
 from pointsman.controller.arrivals import Arrivals
@@ -33,6 +37,7 @@ from pointsman.controller.housekeeping import Housekeeping, SegmentRetention
 from pointsman.controller.ingest import Ingester
 from pointsman.controller.intake import Intake
 from pointsman.controller.ledger import Ledger
+from pointsman.controller.lookout import Lookout, Machinery
 from pointsman.controller.metrics import ControllerMetrics
 from pointsman.controller.news import News, Stamp
 from pointsman.controller.overview_routes import OverviewRoutes
@@ -41,6 +46,7 @@ from pointsman.controller.picture_routes import PictureRoutes
 from pointsman.controller.process import Loop
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
+from pointsman.controller.reachable import Reachable
 from pointsman.controller.rollcall import RollCall
 from pointsman.controller.rollout_routes import RolloutRoutes
 from pointsman.controller.rollout_view import RolloutViews
@@ -54,6 +60,7 @@ from pointsman.controller.timeline import Timelines
 from pointsman.controller.watch import Watch
 from pointsman.dashboard import STATIC
 from pointsman.domain.errors import Kind, PointsmanError
+from pointsman.journal.writer import Limits
 from pointsman.runtime import scoring
 from pointsman.runtime.blobs import BlobStore
 from pointsman.store import access, audit, published
@@ -62,6 +69,7 @@ from pointsman.store.audit import Entry
 from pointsman.store.database import DATABASE_FILE, DataLock, open_database, when_full
 from pointsman.supervisor import GIVE_UP
 from pointsman.wiring import logs, settings, sources
+from pointsman.wiring.alerting import Alerts
 from pointsman.wiring.checkup import Background, Checkup
 from pointsman.wiring.handover import Handover, Ready, say_ready, taken_over
 from pointsman.wiring.settings import Settings
@@ -93,7 +101,8 @@ class Controller:
             ledger = Ledger(self.engine, self.feed, clock)
             self.created = _first_start(ledger, handover)
             base = (self.engine, self.feed, ledger, clock)
-            self.loops, self.news, self.app = _graph(wanted, handover, base)
+            self.links = Links(wanted.dashboard_url)
+            self.loops, self.news, self.app = _graph(wanted, handover, base, self.links)
         except BaseException:
             self.lock.close()
             raise
@@ -104,7 +113,10 @@ class Controller:
 
 
 def _graph(
-    wanted: Settings, handover: Handover, base: tuple[Engine, Feed, Ledger, SystemClock]
+    wanted: Settings,
+    handover: Handover,
+    base: tuple[Engine, Feed, Ledger, SystemClock],
+    links: Links,
 ) -> tuple[list[Loop], News, ASGIApp]:
     engine, feed, ledger, clock = base
     blobs = BlobStore(wanted.blobs)
@@ -141,15 +153,23 @@ def _graph(
     drifts = Drifts(ledger, projects)
     comparing = Loop("drift", Teller(ledger, drifts).turn, COMPARE_S)
     loops = [ingesting, watching, following, growing, telling, keeping, archiving, comparing]
+    reachable = Reachable({registry.name: registry.check for registry in registries})
+    machinery = Machinery(
+        partial(_behind, wanted, intake, clock.now_ms()),
+        lambda: {loop.name: loop.failing for loop in loops},
+        lambda: reachable.errors,
+    )
+    alerts = Alerts(wanted, ledger, clock, Lookout(ledger, watch, workers, machinery), links)
+    loops += alerts.loops(reachable)
     when_full(engine, lambda: _make_room(keeper, keeping))
     views = RolloutViews(ledger, watch, rollouts, clock.now_ms)
     verbs = RolloutRoutes(rollouts, views, workers, feed)
-    statuses = Statuses(ledger, projects, workers, blobs, lambda: _troubles(intake, loops))
+    statuses = Statuses(ledger, projects, workers, blobs, lambda: _troubles(intake, loops, alerts))
     explanations = Explanations(ledger, blobs, archiver.workbench)
     exports = Exports(wanted.data, ledger, blobs, archiver.workbench)
     background = Background(loops, intake, keeper.ballast)
     checkup = Checkup(wanted, engine, workers, background, registries)
-    news = News(lambda: _stamp(ledger, intake))
+    news = News(lambda: _stamp(ledger, intake, alerts.alerting))
     routes = [
         *ProjectRoutes(projects, switches, aliases, verbs, workers).routes(),
         *verbs.routes(),
@@ -158,6 +178,7 @@ def _graph(
         *DriftRoutes(ledger, projects, drifts, Estimates(ledger, projects)).routes(),
         *DashboardRoutes(STATIC).routes(),
         *ControllerMetrics(ledger, statuses, views, intake, loops).routes(),
+        *alerts.routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
         *ExportRoutes(exports).routes(),
         *AccessRoutes(ledger).routes(),
@@ -203,9 +224,18 @@ def _first_start(ledger: Ledger, handover: Handover) -> bool:
     return locked and bool(handover.admin_id)
 
 
-def _stamp(ledger: Ledger, intake: Intake) -> Stamp:
+def _stamp(ledger: Ledger, intake: Intake, alerting: Alerting) -> Stamp:
     with ledger.reading() as connection:
-        return Stamp(audit.newest(connection), intake.records)
+        return Stamp(audit.newest(connection), intake.records, alerting.changes)
+
+
+def _behind(wanted: Settings, intake: Intake, started_ms: int) -> Behind:
+    """How ingestion stands, and whether gateways of this machine can record."""
+    journal = wanted.data / "journal"
+    free = shutil.disk_usage(journal).free if journal.exists() else None
+    needed = Limits().low_water_bytes
+    unreadable = intake.troubles.unreadable
+    return Behind(intake.caught_up_ms, started_ms, unreadable, free, needed)
 
 
 def _make_room(keeper: Housekeeping, keeping: Loop) -> None:
@@ -214,11 +244,11 @@ def _make_room(keeper: Housekeeping, keeping: Loop) -> None:
     keeping.nudge()
 
 
-def _troubles(intake: Intake, loops: Sequence[Loop]) -> list[str]:
+def _troubles(intake: Intake, loops: Sequence[Loop], alerts: Alerts) -> list[str]:
     """What whoever looks at any project should know of this controller."""
     failing = ", ".join(loop.name for loop in loops if loop.failing)
     said = [f"background work fails: {failing}; see `pointsman doctor`"] if failing else []
-    return said + intake.troubles.sentences()
+    return said + intake.troubles.sentences() + alerts.deliveries.troubles()
 
 
 def _look(known: sources.Sources, arrivals: Arrivals, aliases: Aliases) -> bool:
@@ -249,6 +279,7 @@ def run(wanted: Settings) -> None:
         listener = process.listen(wanted.admin_host, wanted.admin_port, shared=child)
         port = int(listener.getsockname()[1])
         say_ready(wanted.run, Ready(os.getpid(), port, controller.created))
+        controller.links.at = controller.links.at or _address(wanted.admin_host, port)
         waited_for = (controller.feed, controller.news)
         asyncio.run(process.serve(controller.app, listener, waited_for, controller.loops))
     except OSError as error:
@@ -257,6 +288,12 @@ def run(wanted: Settings) -> None:
         raise SystemExit(1) from None
     finally:
         controller.close()
+
+
+def _address(host: str, port: int) -> str:
+    """Where the dashboard is reached from this machine."""
+    shown = "127.0.0.1" if host in {"0.0.0.0", "::"} else host  # noqa: S104 - to say, not to bind
+    return f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ _FLAGS: Final = {
     "registry_tokens": "--registry-token",
     "registry_logins": "--registry-login",
     "webhook_secrets": "--webhook-secret",
+    "receivers": "--receiver",
+    "receiver_secrets": "--receiver-secret",
+    "http_receivers": "--allow-http-receiver",
     "local_roots": "--allow-local",
     "admin_host_names": "--admin-host-name",
 }
@@ -38,6 +41,11 @@ _NO_FLAG: Final = frozenset(
 )
 _SHOWN: Final = _NO_FLAG | {"port", "admin_port", "workers", "log_level"}
 _TOKENS: Final = frozenset({"POINTSMAN_TOKEN", "POINTSMAN_GATEWAY_TOKEN"})
+
+RECEIVER_TYPES: Final = ("webhook", "slack", "email", "pagerduty")
+_SECRET_TYPES: Final = frozenset({"slack", "pagerduty"})
+"""Whoever knows where these are may send to them."""
+_MOST_RECEIVERS: Final = 50
 
 
 def _lower(value: object) -> object:
@@ -57,6 +65,10 @@ class Settings(BaseSettings):
     admin_host_names: names besides loopback that the admin API may be addressed by
     notify: address of a webhook that is told what happens by itself, or a reference to it, since
         some hold a secret; notify_secret: a reference to what its deliveries are signed with
+    receivers: who hears of alerts, by name: `TYPE:WHERE`, where WHERE may be a reference;
+        receiver_secrets: by name, references to what webhooks are signed with; http_receivers:
+        names of those that may be reached without TLS beyond this machine
+    dashboard_url: address people reach the dashboard at, for links; empty = the admin API's own
     poll_s: how often the registry is asked. 2 s, so that a move is noticed within 5 s
     journal_keep, journal_max: how long segments that are taken in stay, in ms, and of how many
         bytes; archive_gather: how long one may wait for others to share an archive file with, in
@@ -84,6 +96,10 @@ class Settings(BaseSettings):
     gateway_token: Annotated[str, Field(repr=False)] = ""
     notify: Annotated[str, Field(repr=False)] = ""
     notify_secret: str = ""
+    receivers: Annotated[dict[str, str], NoDecode] = Field(default={}, repr=False)
+    receiver_secrets: Annotated[dict[str, str], NoDecode] = Field(default={})
+    http_receivers: Annotated[frozenset[str], NoDecode] = frozenset()
+    dashboard_url: str = ""
     poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = (
         "info"
@@ -96,7 +112,13 @@ class Settings(BaseSettings):
     prepare_model: Bytes = Field(default="2GiB", validate_default=True)
 
     @field_validator(
-        "registries", "registry_tokens", "registry_logins", "webhook_secrets", mode="before"
+        "registries",
+        "registry_tokens",
+        "registry_logins",
+        "webhook_secrets",
+        "receivers",
+        "receiver_secrets",
+        mode="before",
     )
     @classmethod
     def _pairs(cls, value: object) -> object:
@@ -121,7 +143,32 @@ class Settings(BaseSettings):
                 )
         return value
 
-    @field_validator("registry_tokens", "registry_logins", "webhook_secrets")
+    @field_validator("receivers")
+    @classmethod
+    def _receivers(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > _MOST_RECEIVERS:
+            raise ValueError(f"there are more than {_MOST_RECEIVERS}")
+        for name, text in value.items():
+            kind, _, where = text.partition(":")
+            if kind not in RECEIVER_TYPES or not where:
+                # What it is may be a secret: it is not repeated.
+                types = ", ".join(RECEIVER_TYPES)
+                raise ValueError(f"{name} is not written TYPE:WHERE, with TYPE one of {types}")
+            if kind in _SECRET_TYPES and not secrets.is_reference(where):
+                raise ValueError(f"{name} is given in plain text, and is a secret; {secrets.HINT}")
+            if "@" in urlsplit(where).netloc and not secrets.is_reference(where):
+                raise ValueError(f"{name} holds a password in plain text; {secrets.HINT}")
+        return value
+
+    @field_validator("dashboard_url")
+    @classmethod
+    def _dashboard(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname or parts.query):
+            raise ValueError("write it like https://pointsman.example.com")
+        return value
+
+    @field_validator("registry_tokens", "registry_logins", "webhook_secrets", "receiver_secrets")
     @classmethod
     def _references(cls, value: dict[str, str]) -> dict[str, str]:
         for name, reference in value.items():
@@ -137,7 +184,7 @@ class Settings(BaseSettings):
             raise ValueError(f"the secret is given in plain text; {secrets.HINT}")
         return value
 
-    @field_validator("trusted", "local_roots", "admin_host_names", mode="before")
+    @field_validator("trusted", "local_roots", "admin_host_names", "http_receivers", mode="before")
     @classmethod
     def _list(cls, value: object) -> object:
         return [part for part in value.split(",") if part] if isinstance(value, str) else value
@@ -157,6 +204,29 @@ class Settings(BaseSettings):
         for name in sorted(self.registry_tokens.keys() & self.registry_logins.keys()):
             raise ValueError(f"registry {name} has a token and a login; give one of them")
         return self
+
+    @model_validator(mode="after")
+    def _known_receivers(self) -> Self:
+        for name in sorted(
+            (self.receiver_secrets.keys() | self.http_receivers) - self.receivers.keys()
+        ):
+            raise ValueError(f"there is no receiver {name!r}; name it with --receiver first")
+        for name in self.receiver_secrets:
+            if not self.receivers[name].startswith("webhook:"):
+                raise ValueError(f"{name} is no webhook, and only these are signed")
+        return self
+
+    def receiver_address(self, name: str) -> str:
+        """Where a receiver is."""
+        where = self.receivers[name].partition(":")[2]
+        if secrets.is_reference(where):
+            return secrets.read(where, f"the address of receiver {name}")
+        return where
+
+    def receiver_secret(self, name: str) -> str:
+        """What a receiver's messages are signed with, empty where they are not."""
+        reference = self.receiver_secrets.get(name, "")
+        return secrets.read(reference, f"the secret of receiver {name}") if reference else ""
 
     def authorization(self, registry: str) -> Callable[[], str]:
         """Makes the Authorization header for a registry, empty where it needs none."""
@@ -190,13 +260,22 @@ class Settings(BaseSettings):
             self.webhook_secret(name)
         self.notification_url()
         self.notification_secret()
+        for name in self.receivers:
+            self.receiver_address(name)
+            self.receiver_secret(name)
 
     @property
     def secret_variables(self) -> frozenset[str]:
         """Environment variables that hold a secret."""
-        given = (self.registry_tokens, self.registry_logins, self.webhook_secrets)
+        given = (
+            self.registry_tokens,
+            self.registry_logins,
+            self.webhook_secrets,
+            self.receiver_secrets,
+        )
         named = {secrets.variable(reference) for kind in given for reference in kind.values()}
-        own = (self.notify_secret, self.notify)
+        own = [self.notify_secret, self.notify]
+        own += [text.partition(":")[2] for text in self.receivers.values()]
         named |= {secrets.variable(value) for value in own if secrets.is_reference(value)}
         return frozenset(named | _TOKENS) - {""}
 

@@ -52,7 +52,7 @@ export const at = (name, rest = "") => {
   return `/v1/tenants/${encodeURIComponent(tenant)}/projects/${encodeURIComponent(project)}${rest}`;
 };
 
-/** Calls `heard` when something is new, and `state` with whether the stream is there. */
+/** Calls `heard` with how far things are when something is new, and `state` with whether the stream is there. */
 export function follow(heard, state) {
   let stopped = false;
   const stopper = new AbortController();
@@ -74,7 +74,8 @@ export function follow(heard, state) {
           if (done) break;
           const parts = (rest + value).split("\n\n");
           rest = parts.pop();
-          if (parts.some((part) => part.includes("event: news"))) heard();
+          const news = parts.filter((part) => part.includes("event: news")).at(-1);
+          if (news) heard(JSON.parse(/^data: (.*)$/m.exec(news)[1]));
         }
       } catch {
         if (stopped) return;

@@ -2,6 +2,7 @@
 
 import { LitElement, html, nothing } from "lit";
 import { follow, forgetToken, get, setToken, takeToken, token } from "./api.js";
+import "./pages/alerts.js";
 import "./pages/changes.js";
 import "./pages/decisions.js";
 import "./pages/drift.js";
@@ -14,7 +15,7 @@ import { address, amend, place } from "./router.js";
 const LIVE = { live: "live", away: "the controller does not answer; trying again", refused: "not signed in" };
 
 class App extends LitElement {
-  static properties = { place: { state: true }, news: { state: true }, state: { state: true }, signedIn: { state: true }, error: { state: true } };
+  static properties = { place: { state: true }, news: { state: true }, state: { state: true }, signedIn: { state: true }, error: { state: true }, open: { state: true } };
 
   constructor() {
     super();
@@ -45,12 +46,28 @@ class App extends LitElement {
 
   watch() {
     this.stop?.();
-    this.stop = follow(() => (this.news += 1), (state) => (this.state = state));
+    this.told = undefined;
+    const heard = (stamp) => {
+      this.news += 1;
+      this.count(stamp.alerts);
+    };
+    this.stop = follow(heard, (state) => (this.state = state));
+  }
+
+  /** How many alerts are open, asked for only when one has begun or ended. */
+  async count(told) {
+    if (told === this.told) return;
+    this.told = told;
+    try {
+      this.open = (await get("/v1/alerts", { limit: 0 })).open.length;
+    } catch {
+      this.told = undefined;
+    }
   }
 
   title() {
     const { page, name } = this.place;
-    document.title = name ? `${name} · ${page} · Pointsman` : "Pointsman";
+    document.title = page === "alerts" ? "Alerts · Pointsman" : name ? `${name} · ${page} · Pointsman` : "Pointsman";
   }
 
   async enter(event) {
@@ -76,6 +93,7 @@ class App extends LitElement {
     return html`<a class="skip" href="#main" @click=${this.skip}>To the content</a>
       <header class="bar"><a class="brand" href="#/"><img src="icon.svg" alt="">Pointsman</a>
         <a href="#/new">New project</a>
+        <a href="#/alerts">Alerts${this.signedIn && this.open ? html` <span class="badge bad">${this.open}<span class="hidden"> open</span></span>` : nothing}</a>
         <span class="live" role="status">${this.signedIn ? html`${LIVE[this.state]} · times are UTC · <button class="link" @click=${this.leave}>sign out</button>` : nothing}</span></header>
       <main id="main" tabindex="-1">${this.signedIn ? this.page() : this.door()}</main>`;
   }
@@ -95,6 +113,7 @@ class App extends LitElement {
   page() {
     const { page, name } = this.place;
     if (page === "projects") return html`<pm-projects .place=${this.place} .news=${this.news}></pm-projects>`;
+    if (page === "alerts") return html`<pm-alerts .place=${this.place} .news=${this.news}></pm-alerts>`;
     if (page === "decision") return html`<pm-decision .place=${this.place}></pm-decision>`;
     const tabs = [["", "Overview", "project"], ["decisions", "Decisions", "decisions"], ["drift", "Drift", "drift"], ["changes", "Changes", "changes"], ["plan", "Plan", "plan"]];
     const shown = {

@@ -42,6 +42,28 @@ export function difference(value, unit, digits = 2) {
   return sign + number(size);
 }
 
+/** A length of time in its two largest units, as the terminal writes it. */
+export function span(ms) {
+  const parts = [];
+  let rest = Math.ceil(Math.max(ms, 0) / 1000) * 1000;
+  for (const [size, name] of [[86_400_000, "d"], [3_600_000, "h"], [60_000, "min"], [1000, "s"]]) {
+    const amount = Math.floor(rest / size);
+    rest %= size;
+    if (amount) parts.push(`${amount} ${name}`);
+  }
+  return parts.slice(0, 2).join(" ") || "0 s";
+}
+
+/** A number of an alert, by how it is measured. */
+export function measured(value, measure) {
+  if (value === null || value === undefined) return "–";
+  if (measure === "share") return percent(value, 2);
+  if (measure === "points") return difference(value, "points");
+  if (measure === "relative") return difference(value, "percent");
+  if (measure === "seconds") return span(value * 1000);
+  return number(value);
+}
+
 export function interval(low, high, unit) {
   return `[${difference(low, unit)}, ${difference(high, unit)}]`;
 }
@@ -69,4 +91,7 @@ const PHASES = {
   updating: "warn", paused: "warn", published: "plain", none: "plain",
   degraded: "bad", killed: "bad", rolled_back: "bad", failed: "bad",
 };
+const SEVERITIES = { critical: ["bad", "▲"], warning: ["warn", "◆"], info: ["plain", "○"] };
+export const severity = (name) => SEVERITIES[name] || ["plain", "○"];
+
 export const phase = (name) => PHASES[name] || "plain";

@@ -1,7 +1,7 @@
 // Small pieces that every page is made of. All of them are functions that return templates.
 
 import { html, nothing } from "lit";
-import { phase, verdict } from "./format.js";
+import { phase, severity, verdict } from "./format.js";
 
 export const badge = (kind, text, glyph = "") =>
   html`<span class="badge ${kind}">${glyph ? html`<span aria-hidden="true">${glyph}</span>` : nothing}${text}</span>`;
@@ -11,6 +11,11 @@ export const phaseBadge = (name) => badge(phase(name), name.replace("_", " "));
 export function verdictBadge(name) {
   const [kind, glyph, text] = verdict(name);
   return badge(kind, text, glyph);
+}
+
+export function severityBadge(name) {
+  const [kind, glyph] = severity(name);
+  return badge(kind, name, glyph);
 }
 
 export const swatch = (colour) => html`<span class="swatch" style="background:${colour}" aria-hidden="true"></span>`;

@@ -1,4 +1,4 @@
-// Addresses: `#/`, `#/p/TENANT/NAME[/PAGE][?query]`, `#/d/ID`. Each can be kept and sent to others.
+// Addresses: `#/`, `#/alerts[?query]`, `#/p/TENANT/NAME[/PAGE][?query]`, `#/d/ID`. Each can be kept and sent to others.
 
 export function place() {
   const [path, search = ""] = location.hash.replace(/^#/, "").split("?");
@@ -8,6 +8,7 @@ export function place() {
     return { page: parts[3] || "project", name: `${parts[1]}/${parts[2]}`, query };
   if (parts[0] === "d" && parts[1]) return { page: "decision", id: parts.slice(1).join("/"), query };
   if (parts[0] === "new") return { page: "plan", name: "", query };
+  if (parts[0] === "alerts") return { page: "alerts", query };
   return { page: "projects", query };
 }
 
