@@ -36,6 +36,7 @@ from pointsman.controller.overview_routes import OverviewRoutes
 from pointsman.controller.permissions import Authenticator
 from pointsman.controller.picture_routes import PictureRoutes
 from pointsman.controller.process import Loop
+from pointsman.controller.project_metrics import ProjectMetrics
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
 from pointsman.controller.rollcall import RollCall
@@ -144,13 +145,14 @@ def _graph(
     background = Background(loops, intake, keeper.ballast)
     checkup = Checkup(wanted, engine, workers, background, registries)
     news = News(lambda: _stamp(ledger, intake))
+    measured = ProjectMetrics(ledger, statuses, views)
     routes = [
         *ProjectRoutes(projects, switches, aliases, verbs, workers).routes(),
         *verbs.routes(),
         *OverviewRoutes(statuses, explanations, projects, views).routes(),
         *PictureRoutes(Timelines(ledger, projects), Breakdowns(ledger, projects)).routes(),
         *DashboardRoutes(STATIC).routes(),
-        *ControllerMetrics(ledger, statuses, views, intake, loops).routes(),
+        *ControllerMetrics(wanted.data, ledger, measured, intake, loops).routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
         *ExportRoutes(exports).routes(),
         *AccessRoutes(ledger).routes(),
