@@ -7,16 +7,10 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
+from tests.controller.measured_world import measured
 from tests.controller.rollout_world import DAY, FILE, HOUR, NAME, NOON, World, started
 
 from control_process import ControlProcess, project
-from pointsman.controller.intake import Intake
-from pointsman.controller.metrics import ControllerMetrics
-from pointsman.controller.project_metrics import ProjectMetrics
-from pointsman.controller.rollcall import RollCall
-from pointsman.controller.rollout_view import RolloutViews
-from pointsman.controller.status import Statuses
-from pointsman.controller.watch import Watch
 
 UNSEEN = {  # in a world without labels and processes
     "pointsman_loop_failing",
@@ -64,24 +58,9 @@ def test_a_scraper_is_told_of_its_own_tenants_projects(control: ControlProcess) 
 
 @contextmanager
 def scraped(root: Path, text: str = FILE) -> Iterator[tuple[World, Callable[[], Samples]]]:
-    """A controller's world, and what its `/metrics` says now."""
-    world = World(root, text)
-    watch = Watch(world.ledger, world.projects, RollCall(world.reports), world.ledger.now_ms)
-    views = RolloutViews(world.ledger, watch, world.rollouts, world.clock.now_ms)
-    statuses = Statuses(world.ledger, world.projects, RollCall(world.reports), world.blobs, list)
-    intake = Intake(world.ingester, now_ms=world.clock.now_ms)
-    world.ingest = lambda: any(iter(intake.turn, False))
-    projects = ProjectMetrics(world.ledger, statuses, views)
-    metrics = ControllerMetrics(world.root, world.ledger, projects, intake, [])
-
-    def scrape() -> Samples:
-        views.of(NAME)
-        return samples(metrics.exposition().decode())
-
-    try:
-        yield world, scrape
-    finally:
-        world.close()
+    """A controller's world, and the samples of its `/metrics`."""
+    with measured(root, text) as (world, scrape):
+        yield world, lambda: samples(scrape())
 
 
 def test_a_rollout_shows_its_phase_weight_and_verdict(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pointsman.cli import (
     demo_commands,
     export_commands,
     inspect_commands,
+    monitoring_commands,
     project_commands,
     rollout_commands,
     serve_commands,
@@ -47,6 +48,7 @@ _GROUPS = (
     rollout_commands,
     inspect_commands,
     export_commands,
+    monitoring_commands,
     serve_commands,
     demo_commands,
 )
