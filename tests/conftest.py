@@ -17,13 +17,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["mlflow_server"]
-END_TO_END = "tests/end_to_end/"
+TOGETHER = ("tests/end_to_end/", "tests/monitoring/test_chain.py")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With `--dist loadgroup`, all end-to-end tests go to one worker: they share what takes longest
-    to prepare, measure time and kill processes.
+    """With `--dist loadgroup`, tests that share what takes longest to prepare go to one worker: all
+    end-to-end tests, which also measure time and kill processes; and those of the alert chain.
 
     By path and not by xdist's own mark, which has no effect under pytest 9.2: it is read off node
     ids that pytest no longer lets a plugin amend.
@@ -34,6 +34,9 @@ def pytest_xdist_make_scheduler(config, log):
 
     class ByPath(LoadGroupScheduling):
         def _split_scope(self, nodeid):
-            return END_TO_END if nodeid.startswith(END_TO_END) else super()._split_scope(nodeid)
+            for path in TOGETHER:
+                if nodeid.startswith(path):
+                    return path
+            return super()._split_scope(nodeid)
 
     return ByPath(config, log)

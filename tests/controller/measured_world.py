@@ -23,7 +23,12 @@ def measured(root: Path, text: str = FILE) -> Iterator[tuple[World, Callable[[],
     views = RolloutViews(world.ledger, watch, world.rollouts, world.clock.now_ms)
     statuses = Statuses(world.ledger, world.projects, RollCall(world.reports), world.blobs, list)
     intake = Intake(world.ingester, now_ms=world.clock.now_ms)
-    world.ingest = lambda: any(iter(intake.turn, False))
+
+    def ingest() -> None:
+        while intake.turn():
+            pass
+
+    world.ingest = ingest
     projects = ProjectMetrics(world.ledger, statuses, views)
     metrics = ControllerMetrics(world.root, world.ledger, projects, intake, [])
 

@@ -17,7 +17,6 @@ from tests.monitoring.watching import Heard, Prometheus, Scraped, alertmanager, 
 
 from pointsman.demo.processes import Processes
 
-pytestmark = pytest.mark.xdist_group("monitoring")
 LIMIT_S = 90.0
 WATCHED = """
 apiVersion: pointsman/v1

@@ -49,6 +49,24 @@ def test_the_other_files_are_sound() -> None:
     assert "SUCCESS" in said(program("amtool"), "check-config", routes)
 
 
+@pytest.mark.parametrize(
+    ("severity", "receiver"),
+    [
+        ("critical", "somebody-now"),
+        ("warning", "somebody-in-the-morning"),
+        ("info", "nobody-in-particular"),
+    ],
+)
+def test_who_is_told_depends_on_how_bad_it_is(severity: str, receiver: str) -> None:
+    """By amtool's own reading of the routes."""
+    routes = str(ROOT / "deploy" / "alertmanager" / "pointsman.yml")
+    labels = ["alertname=PointsmanAnything", f"severity={severity}"]
+
+    told = said(program("amtool"), "config", "routes", "test", f"--config.file={routes}", *labels)
+
+    assert told.strip() == receiver
+
+
 def test_every_alert_fires_when_it_should_and_stays_quiet_when_not(tmp_path: Path) -> None:
     """Word for word what is told then, by promtool's own evaluation."""
     groups = {

@@ -40,7 +40,8 @@ def program(name: str) -> str:
 def said(*command: str) -> str:
     """What a tool that has to succeed says. AssertionError with its words where it does not."""
     done = _run(list(command))
-    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-6000:]}"
+    words = f"{done.stdout[-6000:]}\n{done.stderr[-6000:]}"
+    assert done.returncode == 0, f"{' '.join(command)}:\n{words}"
     return done.stdout
 
 
@@ -48,18 +49,11 @@ def _install(package: str) -> None:
     _run(["apt-get", "update", "-qq"])
     wait = f"DPkg::Lock::Timeout={_LIMIT_S}"
     done = _run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", wait, package])
-    assert done.returncode == 0, f"{package} could not be installed:\n{done.stdout[-2000:]}"
+    assert done.returncode == 0, f"{package} could not be installed:\n{done.stderr[-2000:]}"
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=_LIMIT_S,
-        check=False,
-    )
+    return subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT_S, check=False)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ Labels are names that people gave (projects, variants) and closed sets, so there
 than there are of those.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
@@ -112,10 +113,9 @@ class ProjectMetrics:
                 for name, horizon in horizons.items()
             }
             left = {one["project"]: len(outbox.left(connection, one["project"])) for one in found}
-            switches = {
-                one["project"]: len(published.kill_switches(connection, one["project"]))
-                for one in found
-            }
+            switches = Counter(
+                "/".join(one.target.split("/")[:2]) for one in published.kill_switches(connection)
+            )
         for one in found:
             name = one["project"]
             _each(families["pointsman_target_share"], name, one["target"])
