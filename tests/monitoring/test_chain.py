@@ -94,6 +94,12 @@ def traffic(serving: Serving, numbers: Iterator[int], *, whole: bool = True) -> 
     assert serving.post("/v1/feedback", told)[0] == 202
 
 
+def switched(serving: Serving, verb: str) -> None:
+    path = f"/v1/tenants/default/projects/watched:{verb}"
+    status, told = serving.admin("POST", path, {"variant": "challenger", "reason": "a drill"})
+    assert status == 200, told
+
+
 def eventually(holds: Callable[[], Any], what: Callable[[], Any]) -> Any:
     """What it gives once it gives something. AssertionError in the end."""
     until = time.monotonic() + LIMIT_S
@@ -111,7 +117,7 @@ def test_an_alert_reaches_the_webhook_and_tells_when_it_is_over(chain: Chain) ->
     heard = chain.heard
     numbers = itertools.count()
     traffic(chain.serving, numbers)
-    assert chain.serving.cli("kill", "watched", "--variant", "challenger").returncode == 0
+    switched(chain.serving, "kill")
 
     def firing() -> Any:
         traffic(chain.serving, numbers, whole=False)
@@ -120,7 +126,7 @@ def test_an_alert_reaches_the_webhook_and_tells_when_it_is_over(chain: Chain) ->
     eventually(firing, lambda: (heard.messages, chain.prometheus.query("ALERTS")))
     (path, alert), *_ = heard.alerts("PointsmanConditionErrors")
     killed, _ = heard.alerts("PointsmanKillSwitchOn")[0]
-    assert chain.serving.cli("unkill", "watched", "--variant", "challenger").returncode == 0
+    switched(chain.serving, "unkill")
     eventually(
         lambda: heard.alerts("PointsmanKillSwitchOn", "resolved"),
         lambda: chain.prometheus.query("ALERTS"),
