@@ -18,7 +18,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 __all__ = ["mlflow_server"]
 END_TO_END = "tests/end_to_end/"
-BY_FILE = ("tests/archive/", "tests/cli/", "tests/controller/", "tests/plugins/", "tests/wiring/")
+BY_FILE = (
+    "tests/archive/",
+    "tests/cli/",
+    "tests/controller/",
+    "tests/monitoring/",
+    "tests/plugins/",
+    "tests/wiring/",
+)
 """Where tests of a file share servers: two workers would each start them."""
 
 

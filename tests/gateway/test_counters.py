@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import time
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pointsman.gateway import counters, metrics
+from pointsman.gateway import counters, gauges, metrics
 from pointsman.gateway.counters import OVERFLOW, Counters
+from pointsman.gateway.overrides import Switch
 
 ONE = (("project", "a"),)
 
@@ -126,6 +128,46 @@ def test_the_exposition_is_what_prometheus_reads(tmp_path):
     assert total == [pytest.approx(1000.000251)]
 
 
+def test_a_worker_that_is_silent_is_not_ready_and_a_slot_that_is_gone_says_nothing(tmp_path):
+    """Gauges of the dead are no news; what they counted still counts."""
+    for slot, beat in (("0", 1000), ("1", 980), ("2", 1000)):
+        made = Counters(tmp_path / f"{slot}.counters")
+        gauges.WorkerGauges(made, int(slot)).set(ready=1, pending_rows=7, table_version=4)
+        made.set("pointsman_heartbeat_timestamp_seconds", (("worker", slot),), beat)
+        made.add("pointsman_worker_starts", (("worker", slot),))
+
+    told = samples(metrics.exposition(tmp_path, workers=2, now_s=1000.0))
+
+    assert told["pointsman_workers"] == 2
+    assert told['pointsman_ready{worker="0"}'] == 1
+    assert told['pointsman_ready{worker="1"}'] == told['pointsman_pending_rows{worker="1"}'] == 0
+    assert told['pointsman_table_version{worker="1"}'] == 4
+    assert 'pointsman_ready{worker="2"}' not in told
+    assert told['pointsman_worker_starts_total{worker="2"}'] == 1
+    assert 'pointsman_table_confirmed_timestamp_seconds{worker="0"}' not in told
+
+
+def test_local_switches_are_told_to_whom_they_concern(tmp_path):
+    """With who set them: the guard, or somebody."""
+    switches = (
+        Switch("default/fraud/challenger", actor="guard"),
+        Switch("rivals/loan", actor="ada"),
+    )
+
+    everything = samples(metrics.exposition(tmp_path, switches=switches))
+    theirs = samples(metrics.exposition(tmp_path, "rivals", switches=switches))
+
+    guard = '{by="guard",project="default/fraud",variant="challenger"}'
+    ada = '{by="operator",project="rivals/loan",variant=""}'
+    assert everything[f"pointsman_local_override{guard}"] == 1
+    assert [name for name in theirs if "override" in name] == [f"pointsman_local_override{ada}"]
+
+
+def samples(content):
+    lines = [line.rpartition(" ") for line in content.decode().splitlines() if line[0] != "#"]
+    return {name: float(value) for name, _, value in lines}
+
+
 def test_metrics_cover_all_workers_and_survive_restarts(world):
     """Any worker answers for all slots, with the right content type."""
     world.publish([world.project({"champion": world.model()})])
@@ -135,6 +177,11 @@ def test_metrics_cover_all_workers_and_survive_restarts(world):
         second.predict([{"amount": 1.0, "age-years": 1, "country": "D"}] * 2)
     first.kill()
     before = second.metrics()
+    killed = time.time()
+    gone = {}
+    while gone.get('pointsman_ready{worker="0"}', 1) and time.time() < killed + 60:
+        time.sleep(0.5)
+        gone = second.metrics()
     again = world.worker(0)
     again.predict()
     after = again.metrics()
@@ -144,6 +191,9 @@ def test_metrics_cover_all_workers_and_survive_restarts(world):
     assert before[served] == 9
     assert after[served] == 10
     assert after['pointsman_requests_total{route="predict",status="200"}'] == 7
-    assert after['pointsman_ready{worker="1"}'] == 1
+    assert gone['pointsman_ready{worker="0"}'] == 0
+    assert gone[served] == 9
+    assert after['pointsman_ready{worker="0"}'] == after['pointsman_ready{worker="1"}'] == 1
+    assert after['pointsman_worker_starts_total{worker="0"}'] == 2
     assert content_type == metrics.CONTENT_TYPE
     assert content_type.startswith("text/plain")

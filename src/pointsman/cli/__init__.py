@@ -17,6 +17,7 @@ from pointsman.cli import (
     drift_commands,
     export_commands,
     inspect_commands,
+    monitoring_commands,
     project_commands,
     rollout_commands,
     serve_commands,
@@ -51,6 +52,7 @@ _GROUPS = (
     drift_commands,
     alert_commands,
     export_commands,
+    monitoring_commands,
     serve_commands,
     demo_commands,
 )

@@ -1,5 +1,6 @@
 """Joins feedback to decisions: settles everything about a decision whenever a piece comes in."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import chain
 
@@ -22,6 +23,7 @@ class Join:
     changes: collects what outcomes add to cells and gauges, and what corrections take back
     lifetime_ms: how long a piece waits for a decision nobody knows
     firsts: knows what else has to be known of a decision to tell its outcomes
+    settled: how many pieces came to be in a state, by project (empty where none is known) and state
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Join:
         self._project = project
         self._changes = changes
         self._lifetime_ms = lifetime_ms
+        self.settled: Counter[tuple[str, str]] = Counter()
 
     def take_in(self, outcomes: Sequence[OutcomeRecord], fresh: Collection[DecisionRecord]) -> None:
         """Settles what new feedback is about, and what was waiting for decisions that are new."""
@@ -86,6 +89,8 @@ class Join:
             by_row = {p.row: p for p in pieces}
             for row, state, note in settled.states:
                 piece = by_row[row]
+                if row >= first or piece.state != state:
+                    self.settled["" if record is None else record.project, state] += 1
                 if row >= first:
                     added.append(msgspec.structs.replace(piece, state=state, note=note))
                 elif (piece.state, piece.note) != (state, note):

@@ -5,7 +5,8 @@ tick that fails leaves nothing behind and is tried again; a tick that was killed
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -70,6 +71,7 @@ class Tick(msgspec.Struct):
 
     decisions, shadows: those that were new; repeated: those that were not
     outcomes: pieces of feedback, whatever became of them; expired: those that waited too long
+    settled: how many came to be in a state, by project (empty where none is known) and state
     faults: ranges and records that could not be taken in
     unconfigured: decisions of tables nobody knows, which enter no evidence
     unmerged: cells whose classes changed within an epoch, and which stay as they were
@@ -83,6 +85,7 @@ class Tick(msgspec.Struct):
     outcomes: int = 0
     overrides: int = 0
     expired: int = 0
+    settled: Mapping[tuple[str, str], int] = {}
     faults: int = 0
     unconfigured: int = 0
     unmerged: int = 0
@@ -269,6 +272,7 @@ class Ingester:
         seen = firsts.watched(fresh, shadows)
         join = feedback.Join(connection, self._project, changes, self._lifetime_ms, firsts)
         join.take_in(outcomes, fresh)
+        tick.settled = join.settled + Counter(tick.settled)
         added, taken = changes.added, changes.taken
         tick.unmerged += len(payloads.add_cells(connection, added.cells, taken.cells))
         tick.unmerged += len(payloads.add_gauges(connection, added.gauges, taken.gauges))

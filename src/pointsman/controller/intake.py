@@ -1,7 +1,8 @@
 """Runs the ingester in the background, and tells people what it could not take in."""
 
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -11,6 +12,7 @@ from pointsman.controller.ingest import Ingester, Tick
 
 _log = structlog.get_logger(__name__)
 _SAY_AGAIN_S: Final = 60.0
+_KINDS: Final = ("decisions", "shadows", "outcomes", "overrides")
 
 _WORDS: Final = {
     "faults": "ranges or records of the journal cannot be taken in; `pointsman verify` lists "
@@ -58,8 +60,15 @@ class Intake:
         self._troubles = Troubles()
         self._said: dict[str, tuple[int, float]] = {}
         self._caught_up_ms = 0
-        self.records = 0
+        self.taken_in: Mapping[str, int] = dict.fromkeys(_KINDS, 0)
+        """Records by what they are, since this process started."""
+        self.settled: Mapping[tuple[str, str], int] = {}
+        """Feedback since then, by project (empty where none is known) and what became of it."""
+
+    @property
+    def records(self) -> int:
         """Taken in since this process started."""
+        return sum(self.taken_in.values())
 
     @property
     def troubles(self) -> Troubles:
@@ -74,7 +83,11 @@ class Intake:
         """One tick; whether there is more to read at once. Raises as the ingester does."""
         started_ms = self._now_ms()
         tick = self._ingester.tick()
-        self.records += tick.decisions + tick.shadows + tick.outcomes + tick.overrides
+        # Replaced as a whole: whoever reads them meanwhile has those of one moment.
+        self.taken_in = {kind: n + getattr(tick, kind) for kind, n in self.taken_in.items()}
+        if tick.settled or tick.expired:
+            expired = {("", "expired"): tick.expired}
+            self.settled = Counter(self.settled) + Counter(tick.settled) + Counter(expired)
         if not tick.more and not tick.unreadable:
             self._caught_up_ms = started_ms
         self._streams(tick)

@@ -1,45 +1,44 @@
 """`/metrics` of the controller: what is decided here, beside what gateways count themselves."""
 
+import shutil
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from fastapi import Request, Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+import pointsman
+from pointsman.controller import lag
 from pointsman.controller.intake import Intake
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.permissions import Permission, Route, caller
 from pointsman.controller.process import Loop
-from pointsman.controller.rollout_view import RolloutViews
-from pointsman.controller.status import Statuses
-from pointsman.rollout.machine import Phase
-from pointsman.rollout.observation import Verdict
-from pointsman.store import outbox, overview
+from pointsman.controller.project_metrics import ProjectMetrics
+from pointsman.store import journal_state, published
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-_DAY_MS: Final = 86_400_000
 _TROUBLES: Final = ("faults", "unconfigured", "unmerged")
 
 
 class ControllerMetrics:
-    """Made anew for each scrape, from what the loops know already: no evidence is read for it.
+    """Made anew for each scrape.
 
-    Labels are names that people gave (projects, variants) and closed sets, so there are no more
-    series than there are of those.
+    data: the data directory
     """
 
     def __init__(
         self,
+        data: Path,
         ledger: Ledger,
-        statuses: Statuses,
-        views: RolloutViews,
+        projects: ProjectMetrics,
         intake: Intake,
         loops: Sequence[Loop],
     ) -> None:
+        self._data = data
         self._ledger = ledger
-        self._statuses = statuses
-        self._views = views
+        self._projects = projects
         self._intake = intake
         self._loops = loops
 
@@ -56,30 +55,31 @@ class ControllerMetrics:
         return bytes(generate_latest(_Collected(list(self._collect(tenant)))))
 
     def _collect(self, tenant: str) -> Iterator[Metric]:
-        yield from self._background()
-        yield from self._projects(tenant)
+        yield from self._process()
+        yield from self._ingest()
+        yield self._outcomes(tenant)
+        yield from self._projects.collect(tenant)
 
-    def _background(self) -> Iterator[Metric]:
-        lag_ms = max(self._ledger.now_ms() - self._intake.caught_up_ms, 0)
-        known = self._intake.caught_up_ms > 0
+    def _process(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily(
+            "pointsman_build_info",
+            "1; the version is in the label.",
+            labels=["component", "version"],
+        )
+        build.add_metric(["controller", pointsman.__version__], 1)
+        yield build
+        with self._ledger.reading() as connection:
+            newest = published.latest(connection)
         yield GaugeMetricFamily(
-            "pointsman_ingest_lag_seconds",
-            "How long ago everything in the journal had been taken in; NaN until it first was.",
-            value=lag_ms / 1000 if known else float("nan"),
+            "pointsman_published_table_version",
+            "Version of the newest table; gateways say which one they serve from.",
+            value=0 if newest is None else newest.version,
         )
-        yield CounterMetricFamily(
-            "pointsman_ingested_records",
-            "Records taken in since this process started.",
-            value=self._intake.records,
+        yield GaugeMetricFamily(
+            "pointsman_data_free_bytes",
+            "Room left on the disk of the data directory.",
+            value=shutil.disk_usage(self._data).free,
         )
-        troubles = CounterMetricFamily(
-            "pointsman_ingest_troubles",
-            "What could not be taken in as it should, by kind.",
-            labels=["kind"],
-        )
-        for kind in _TROUBLES:
-            troubles.add_metric([kind], getattr(self._intake.troubles, kind))
-        yield troubles
         failing = GaugeMetricFamily(
             "pointsman_loop_failing",
             "Whether background work failed at its last turn (1) or not (0).",
@@ -89,58 +89,58 @@ class ControllerMetrics:
             failing.add_metric([loop.name], float(bool(loop.failing)))
         yield failing
 
-    def _projects(self, tenant: str) -> Iterator[Metric]:
-        target = GaugeMetricFamily(
-            "pointsman_target_share",
-            "Share of units a variant should have under the project's last rule.",
-            labels=["project", "variant"],
+    def _ingest(self) -> Iterator[Metric]:
+        intake = self._intake
+        lag_ms = max(self._ledger.now_ms() - intake.caught_up_ms, 0)
+        known = intake.caught_up_ms > 0
+        yield GaugeMetricFamily(
+            "pointsman_ingest_lag_seconds",
+            "How long ago everything in the journal had been taken in; NaN until it first was.",
+            value=lag_ms / 1000 if known else float("nan"),
         )
-        labelled = GaugeMetricFamily(
-            "pointsman_labels_known_ratio",
-            "Share of the past day's decisions whose label is known, by the variant that served.",
-            labels=["project", "variant"],
-        )
-        pending = GaugeMetricFamily(
-            "pointsman_outbox_pending",
-            "What has been decided and is not done yet: tables, aliases, notifications.",
-            labels=["project"],
-        )
-        phase = GaugeMetricFamily(
-            "pointsman_rollout_phase",
-            "1 for the phase a rollout is in, 0 for the others.",
-            labels=["project", "variant", "phase"],
-        )
-        verdict = GaugeMetricFamily(
-            "pointsman_rollout_verdict",
-            "1 for the last verdict on a rollout, 0 for the others.",
-            labels=["project", "variant", "verdict"],
-        )
-        weight = GaugeMetricFamily(
-            "pointsman_rollout_weight",
-            "Share of units a rollout's variant is to have now.",
-            labels=["project", "variant"],
-        )
-        found = self._statuses.overview(tenant)
         with self._ledger.reading() as connection:
-            known = overview.label_coverage(connection, self._ledger.now_ms() - _DAY_MS)
-            left = {one["project"]: len(outbox.left(connection, one["project"])) for one in found}
-        for one in found:
-            name = one["project"]
-            for variant, share in one["target"].items():
-                target.add_metric([name, variant], share)
-            for variant, share in known.get(name, {}).items():
-                labelled.add_metric([name, variant], share)
-            pending.add_metric([name], left[name])
-            rollout = self._views.glance(name)
-            if rollout is None:
-                continue
-            variant = rollout["variant"]
-            weight.add_metric([name, variant], rollout["weight"])
-            for one_phase in Phase:
-                phase.add_metric([name, variant, one_phase], float(one_phase == rollout["phase"]))
-            for said in Verdict:
-                verdict.add_metric([name, variant, said], float(said == rollout["verdict"]))
-        yield from (target, labelled, pending, phase, verdict, weight)
+            positions = journal_state.load_positions(connection)
+        behind = GaugeMetricFamily(
+            "pointsman_ingest_lag_bytes",
+            "Bytes of a gateway worker's journal that are not taken in yet.",
+            labels=["stream"],
+        )
+        for stream, size in lag.behind(self._data / "journal", positions).items():
+            behind.add_metric([stream], size)
+        yield behind
+        yield GaugeMetricFamily(
+            "pointsman_journal_streams_unreadable",
+            "Journals of gateway workers that cannot be read.",
+            value=len(intake.troubles.unreadable),
+        )
+        records = CounterMetricFamily(
+            "pointsman_ingested_records",
+            "Records taken in since this process started, by what they are.",
+            labels=["kind"],
+        )
+        for kind, count in intake.taken_in.items():
+            records.add_metric([kind], count)
+        yield records
+        troubles = CounterMetricFamily(
+            "pointsman_ingest_troubles",
+            "What could not be taken in as it should, by kind.",
+            labels=["kind"],
+        )
+        for kind in _TROUBLES:
+            troubles.add_metric([kind], getattr(intake.troubles, kind))
+        yield troubles
+
+    def _outcomes(self, tenant: str) -> Metric:
+        family = CounterMetricFamily(
+            "pointsman_outcomes",
+            "Feedback by what became of it since this process started; project is empty where its "
+            "decision is not known.",
+            labels=["project", "state"],
+        )
+        for (project, state), count in sorted(self._intake.settled.items()):
+            if not tenant or project.startswith(f"{tenant}/"):
+                family.add_metric([project, state], count)
+        return family
 
 
 class _Collected:

@@ -68,11 +68,16 @@ class RolloutViews:
         rollout = canonical.parse(revision.spec).spec.rollout
         if rollout is None:
             return None
+        last = state.history[-1] if state.history else None
         return {
             "variant": rollout.variant,
             "phase": state.phase.value,
             "weight": float(state.weight) / 100,
             "verdict": self._watch.last_verdict(name, state),
+            "codes": self._watch.last_codes(name, state),
+            "entered_ms": state.entered_ms,
+            "event": "" if last is None else last.event.value,
+            "event_ms": 0 if last is None else last.at_ms,
         }
 
 

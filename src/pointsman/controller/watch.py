@@ -168,6 +168,13 @@ class Watch:
             return ""
         return findings.verdict_of(last.verdict).value
 
+    def last_codes(self, name: str, rollout: State) -> list[str]:
+        """The words for machines of that verdict's reasons."""
+        last = self.last_read(name, rollout, math.inf)
+        if last is None or last.verdict is None:
+            return []
+        return sorted({reason.code.value for reason in last.verdict.reasons})
+
     def last_read(self, name: str, rollout: State, reuse_s: float) -> Read | None:
         """What was read of this attempt within so many seconds."""
         read_at, last = self._last.get(name, (0.0, None))

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
 from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
@@ -28,6 +27,9 @@ JSON: Final = b"application/json"
 Answer = tuple[int, bytes, bytes]
 """Status, content type, body."""
 
+Scrape = Callable[[str | None], bytes]
+"""`/metrics`, of one tenant's projects or (None) of all."""
+
 FeedbackState = Callable[[str, str], Awaitable[tuple[int, bytes]]]
 """Asks the controller for (feedback id, tenant): its status and JSON body."""
 
@@ -36,12 +38,12 @@ class App:
     """One worker's. `state` asks the controller what became of a piece of feedback."""
 
     def __init__(
-        self, edge: Edge, feedback: Feedback, state: FeedbackState, counters: Path
+        self, edge: Edge, feedback: Feedback, state: FeedbackState, scrape: Scrape
     ) -> None:
         self._edge = edge
         self._feedback = feedback
         self._state = state
-        self._counters = counters
+        self._scrape = scrape
 
     async def __call__(
         self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -80,8 +82,7 @@ class App:
             return _json(*self._server(action))
         if action is Action.METRICS:
             tenant = None if not caller.key or caller.tenant == EVERY_TENANT else caller.tenant
-            content = metrics.exposition(self._counters, tenant)
-            return 200, metrics.CONTENT_TYPE.encode(), content
+            return 200, metrics.CONTENT_TYPE.encode(), self._scrape(tenant)
         if action is Action.FEEDBACK:
             content = await self._body(headers, receive)
             return 202, JSON, await self._feedback.take(caller, content)

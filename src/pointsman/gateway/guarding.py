@@ -26,12 +26,11 @@ from pointsman.gateway import files
 from pointsman.gateway.counters import Counters, Key, merged
 from pointsman.gateway.manifest import LAST_GOOD, read_manifest
 from pointsman.gateway.overrides import FILE as OVERRIDES
-from pointsman.gateway.overrides import Overrides, Switch, Watch, lift_switch, set_switch
+from pointsman.gateway.overrides import GUARD, Overrides, Switch, Watch, lift_switch, set_switch
 from pointsman.gateway.tally import FAILED, GUARDS, REQUESTS, RUNS, N, Seen
 from pointsman.judge.guard import WINDOW_S, Breach, Exposures, Failures, judge
 from pointsman.runtime.blobs import BlobStore
 
-ACTOR: Final = "guard"
 TICK_S: Final = 1.0
 _COUNTERS: Final = "guard.counters"
 _STATE: Final = "state.json"
@@ -176,7 +175,7 @@ class GuardWatch:
     def _stop(self, watched: _Watched, breach: Breach) -> None:
         """Takes the variant out. The switch comes first: it is what protects people."""
         switch = Switch(
-            watched.target, actor=ACTOR, reason=breach.sentence, version=watched.version
+            watched.target, actor=GUARD, reason=breach.sentence, version=watched.version
         )
         set_switch(self._gateway / OVERRIDES, switch)
         watched.hold()
@@ -195,7 +194,7 @@ class GuardWatch:
         for switch in overrides.switches:
             project, _, variant = switch.target.rpartition("/")
             table = self._tables.get(project)
-            if switch.actor != ACTOR or not switch.version or table is None:
+            if switch.actor != GUARD or not switch.version or table is None:
                 continue
             version = next((v.version for v in table.variants if v.name == variant), "")
             if version != switch.version and lift_switch(self._gateway / OVERRIDES, switch.target):

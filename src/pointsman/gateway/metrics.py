@@ -1,20 +1,18 @@
 """What the gateway counts, with its names, labels and help, and `/metrics` made of it."""
 
+import time
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from pointsman.domain.decision import Reason
+from pointsman.gateway import gauges
 from pointsman.gateway.counters import OVERFLOW, Counters, Key, Labels, merged
+from pointsman.gateway.overrides import Switch
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 LATENCY_US: Final = (
@@ -42,13 +40,9 @@ COUNTERS: Final = {
     "pointsman_connections_refused": "Connections closed at once: too many were open.",
     "pointsman_client_timeouts": "Connections closed because the client was too slow, by phase.",
     "pointsman_tables_refused": "Project tables that were not taken into use.",
+    "pointsman_worker_starts": "How often a worker was started.",
     "pointsman_guard_breaches": "Variants the local guard took out, by the metric that broke.",
     OVERFLOW[0]: "Counts lost to a full counter file; should be 0.",
-}
-GAUGES: Final = {
-    "pointsman_table_version": "Version of the table a worker serves from.",
-    "pointsman_ready": "Whether a worker is ready (1) or not (0).",
-    "pointsman_connections": "Open connections of a worker.",
 }
 HISTOGRAMS: Final[dict[str, tuple[str, tuple[int, ...], int]]] = {
     # help, upper bounds in whole units, units in one of what the name says
@@ -125,7 +119,8 @@ class ProjectCounters:
 class _Merged:
     """The merged counters as prometheus-client's exposition wants them."""
 
-    def __init__(self, values: dict[Key, int]) -> None:
+    def __init__(self, values: dict[Key, int], momentary: Iterable[Metric]) -> None:
+        self._momentary = momentary
         self._by_name: dict[str, dict[Labels, int]] = {}
         for (name, labels), value in values.items():
             self._by_name.setdefault(name, {})[labels] = value
@@ -137,12 +132,7 @@ class _Merged:
             for labels, value in sorted(samples.items()):
                 counter.add_metric([v for _, v in labels], value)
             yield counter
-        for name, text in GAUGES.items():
-            samples = self._by_name.get(name, {})
-            gauge = GaugeMetricFamily(name, text, labels=_label_names(samples))
-            for labels, value in sorted(samples.items()):
-                gauge.add_metric([v for _, v in labels], value)
-            yield gauge
+        yield from self._momentary
         for name in HISTOGRAMS:
             yield self._histogram(name)
 
@@ -168,15 +158,26 @@ def _label_names(samples: dict[Labels, int] | dict[Labels, dict[str, int]]) -> l
     return [name for name, _ in first]
 
 
-def exposition(directory: Path, tenant: str | None = None) -> bytes:
+def exposition(
+    directory: Path,
+    tenant: str | None = None,
+    *,
+    workers: int = 0,
+    switches: Iterable[Switch] = (),
+    now_s: float | None = None,
+) -> bytes:
     """`/metrics` for all slots of a counters directory, those of dead workers included.
 
     tenant: only this one's projects, beside what is about no project; None = of all
+    workers, switches, now_s: as `gauges.families` wants them; now_s: default, the present
     """
     values = merged(directory)
     if tenant is not None:
         values = {key: value for key, value in values.items() if _seen_by(tenant, key[1])}
-    return bytes(generate_latest(_Merged(values)))
+        switches = [one for one in switches if one.target.startswith(f"{tenant}/")]
+    now_s = time.time() if now_s is None else now_s
+    momentary = gauges.families(values, workers, switches, now_s)
+    return bytes(generate_latest(_Merged(values, momentary)))
 
 
 def _seen_by(tenant: str, labels: Labels) -> bool:

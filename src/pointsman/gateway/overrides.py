@@ -15,6 +15,8 @@ from pointsman.gateway import files
 
 FILE: Final = "overrides.json"
 JOURNALED: Final = "overrides.journaled.json"
+GUARD: Final = "guard"
+"""Actor of the switches that the local guard sets."""
 
 
 class Switch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -54,6 +54,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     slot: 0-based number of the worker; its journal stream, counters and status file carry it, and a
         restarted worker takes the slot of its predecessor
+    workers: how many of them share this gateway; 0 = not known, and not told to Prometheus
     fd: of the listening socket, inherited from the parent
     data_dir: DATA; the worker writes below DATA/journal and DATA/gateway only
     blobs_dir: the blob store; empty = DATA/gateway/blobs. In `serve` it is the controller's own
@@ -72,6 +73,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slot: int
     fd: int
     data_dir: str
+    workers: int = 0
     blobs_dir: str = ""
     admin_url: str = ""
     gateway_token: str = ""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import random
+import time
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from pointsman.gateway import files
 from pointsman.gateway.auth import Gatekeeper
 from pointsman.gateway.controller_client import ControllerClient
 from pointsman.gateway.edge import Edge
+from pointsman.gateway.gauges import WorkerGauges
 from pointsman.gateway.loader import Loader
 from pointsman.gateway.manifest import LAST_GOOD, read_manifest
 from pointsman.gateway.overrides import FILE as OVERRIDES
@@ -74,6 +76,7 @@ class TableFeed:
         self._blobs = loader.blobs
         self._loader = loader
         self._counters = loader.counters
+        self._gauges = WorkerGauges(loader.counters, settings.slot)
         self._client = client
         self._overrides = Watch(settings.gateway / OVERRIDES)
         self._manifest: Manifest | None = None
@@ -119,6 +122,7 @@ class TableFeed:
                     _logger.info("the controller answers again")
                 failures = 0
                 self._problem = ""
+                self._gauges.set(table_confirmed_timestamp_seconds=int(time.time()))
                 if answer is not None:
                     manifest, tag = answer
                     await self._take(manifest)
@@ -232,8 +236,7 @@ class TableFeed:
         }
         self._edge.swap(Table(manifest.version, projects, gatekeeper, refused))
         self._edge.ready = not self._edge.draining
-        worker = (("worker", str(self._settings.slot)),)
-        self._counters.set("pointsman_table_version", worker, manifest.version)
+        self._gauges.set(table_version=manifest.version)
         self._tell()
 
     def _keep(self) -> None:
@@ -281,6 +284,7 @@ class TableFeed:
 
     def _tell(self) -> None:
         """Writes the worker's report, if it says anything new."""
+        self._gauges.set(projects_refused=len(self._refused), projects_cold=len(self._cold))
         report = WorkerReport(
             self._settings.slot,
             os.getpid(),

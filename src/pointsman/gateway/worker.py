@@ -22,12 +22,14 @@ import uvloop
 
 from pointsman.domain.errors import PointsmanError
 from pointsman.domain.records import OverrideRecord
+from pointsman.gateway import metrics
 from pointsman.gateway.app import App
 from pointsman.gateway.auth import Shut
 from pointsman.gateway.controller_client import ControllerClient, no_controller
 from pointsman.gateway.counters import COUNTERS, Counters
 from pointsman.gateway.edge import Edge
 from pointsman.gateway.feedback import Feedback
+from pointsman.gateway.gauges import WorkerGauges
 from pointsman.gateway.intake import Intake
 from pointsman.gateway.listener import Listener, Loads
 from pointsman.gateway.loader import Loader
@@ -92,6 +94,8 @@ class Worker:
         self.log = Log(settings, self._broken)
         self.counters = Counters(directory / f"{settings.slot}.counters")
         self.log.count_in(self.counters)
+        self.counters.add("pointsman_worker_starts", (("worker", str(settings.slot)),))
+        self._gauges = WorkerGauges(self.counters, settings.slot)
         runner = self._runner = _runner(settings)
         limits = settings.limits
         self.pipeline = Pipeline(loop, self.log, self.counters, limits, runner)
@@ -100,6 +104,8 @@ class Worker:
             limits, Intake(loop, limits), self.pipeline, self.counters, Table(-1, (), closed)
         )
         self.edge.now = loop.time()
+        # What the predecessor in this slot said last is no longer true.
+        self._measure(ready=False, connections=0)
         blobs = BlobStore(settings.blobs)
         self.client = ControllerClient(settings) if settings.admin_url else None
         # One worker writes down what all of them heed.
@@ -108,7 +114,7 @@ class Worker:
         loader = Loader(blobs, self.counters, runner, settings.gateway, settings.slot)
         self.feed = TableFeed(settings, self.edge, loader, self.client)
         state = no_controller if self.client is None else self.client.feedback_state
-        app = App(self.edge, Feedback(self.log, self.counters, limits), state, directory)
+        app = App(self.edge, Feedback(self.log, self.counters, limits), state, self._scrape)
         self.server = _Server(
             uvicorn.Config(
                 app,
@@ -153,7 +159,7 @@ class Worker:
             await asyncio.sleep(0.01)
 
     def _close(self) -> int:
-        self._gauges(ready=0, connections=0)
+        self._measure(ready=False, connections=0)
         try:
             self.log.close()
         except PointsmanError as error:
@@ -206,12 +212,28 @@ class Worker:
             self._journal_switches()
         if tick % _SECOND_TICKS == 0:
             self.edge.renew_date(time.time())
-            self._gauges(ready=int(self.edge.ready), connections=len(connections))
+            self._measure(ready=self.edge.ready, connections=len(connections))
 
-    def _gauges(self, *, ready: int, connections: int) -> None:
-        worker = (("worker", str(self.settings.slot)),)
-        self.counters.set("pointsman_ready", worker, ready)
-        self.counters.set("pointsman_connections", worker, connections)
+    def _measure(self, *, ready: bool, connections: int) -> None:
+        """Once a second: what nobody counts, and that this worker is there."""
+        self._gauges.set(
+            ready=int(ready),
+            connections=connections,
+            pending_rows=self.pipeline.pending_rows,
+            buffered_bytes=max(self.edge.buffered, 0),
+            journal_refusing=int(self.log.full),
+        )
+        self._gauges.beat(time.time())
+
+    def _scrape(self, tenant: str | None) -> bytes:
+        """`/metrics` of all workers of this gateway."""
+        self._measure(ready=self.edge.ready, connections=len(self.server.server_state.connections))
+        return metrics.exposition(
+            self.settings.gateway / COUNTERS,
+            tenant,
+            workers=self.settings.workers,
+            switches=self.feed.overrides.switches,
+        )
 
     def _journal_switches(self) -> None:
         """Writes down what was set or lifted since, or while this worker was not there."""

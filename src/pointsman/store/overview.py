@@ -88,8 +88,13 @@ def reasons(connection: Connection, project: str, since_ms: int) -> dict[str, in
     return {row[0]: int(row[1]) for row in found}
 
 
-def label_coverage(connection: Connection, since_ms: int) -> dict[str, dict[str, float]]:
-    """Share of decisions whose label is known, by project and by who served, from that hour on."""
+def label_coverage(
+    connection: Connection, since_ms: int, until_ms: int | None = None, project: str = ""
+) -> dict[str, dict[str, float]]:
+    """Share of decisions whose label is known, by project and by who served.
+
+    since_ms: from that hour on; until_ms: of hours before that one; project: of this one alone
+    """
     query = (
         select(
             traffic.c.project,
@@ -100,9 +105,13 @@ def label_coverage(connection: Connection, since_ms: int) -> dict[str, dict[str,
         .where(traffic.c.hour_ms >= since_ms - since_ms % _HOUR_MS, traffic.c.served != "")
         .group_by(traffic.c.project, traffic.c.served)
     )
+    if until_ms is not None:
+        query = query.where(traffic.c.hour_ms < until_ms - until_ms % _HOUR_MS)
+    if project:
+        query = query.where(traffic.c.project == project)
     found: dict[str, dict[str, float]] = {}
-    for project, served, labelled, decisions in connection.execute(query):
-        found.setdefault(project, {})[served] = int(labelled) / max(int(decisions), 1)
+    for name, served, labelled, decisions in connection.execute(query):
+        found.setdefault(name, {})[served] = int(labelled) / max(int(decisions), 1)
     return found
 
 

@@ -4,7 +4,6 @@ import os
 import platform
 import shutil
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -13,11 +12,11 @@ from sqlalchemy import Engine, text
 
 from pointsman.controller.housekeeping import Ballast
 from pointsman.controller.intake import Intake
+from pointsman.controller.lag import behind
 from pointsman.controller.process import Loop
 from pointsman.controller.rollcall import RollCall
 from pointsman.controller.system_routes import Check, Probe
 from pointsman.domain.errors import PointsmanError
-from pointsman.journal.recovery import segment_numbers
 from pointsman.journal.segment import file_name
 from pointsman.plugins.mlflow import MlflowRegistry
 from pointsman.store import audit, journal_state, published
@@ -123,9 +122,9 @@ class Checkup:
         if said:
             hint = "`pointsman verify` lists what is damaged; everything else is taken in"
             return Check("journal", "warning", "; ".join(said), hint)
-        behind = lag > _LAG_BYTES
-        hint = "the ingester does not keep up; see the controller's log" if behind else ""
-        return Check("journal", "warning" if behind else "ok", f"{lag} bytes behind", hint)
+        late = lag > _LAG_BYTES
+        hint = "the ingester does not keep up; see the controller's log" if late else ""
+        return Check("journal", "warning" if late else "ok", f"{lag} bytes behind", hint)
 
     def _audit(self) -> Check:
         with self._reader.connect() as connection:
@@ -172,19 +171,4 @@ class Checkup:
         """Bytes in the journal that are not in the database yet."""
         with self._reader.connect() as connection:
             positions = journal_state.load_positions(connection)
-        journal = self._wanted.data / "journal"
-        lag = 0
-        for stream in sorted(journal.glob("*/")):
-            at = positions.get(stream.name)
-            for number in segment_numbers(stream):
-                if at is None or number >= at.segment:
-                    size = _size(stream / file_name(number))
-                    lag += size - at.offset if at and number == at.segment else size
-        return max(lag, 0)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+        return sum(behind(self._wanted.data / "journal", positions).values())

@@ -44,6 +44,7 @@ from pointsman.controller.overview_routes import OverviewRoutes
 from pointsman.controller.permissions import Authenticator
 from pointsman.controller.picture_routes import PictureRoutes
 from pointsman.controller.process import Loop
+from pointsman.controller.project_metrics import ProjectMetrics
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
 from pointsman.controller.reachable import Reachable
@@ -170,6 +171,7 @@ def _graph(
     background = Background(loops, intake, keeper.ballast)
     checkup = Checkup(wanted, engine, workers, background, registries)
     news = News(lambda: _stamp(ledger, intake, alerts.alerting))
+    measured = ProjectMetrics(ledger, statuses, views)
     routes = [
         *ProjectRoutes(projects, switches, aliases, verbs, workers).routes(),
         *verbs.routes(),
@@ -177,7 +179,7 @@ def _graph(
         *PictureRoutes(Timelines(ledger, projects), Breakdowns(ledger, projects)).routes(),
         *DriftRoutes(ledger, projects, drifts, Estimates(ledger, projects)).routes(),
         *DashboardRoutes(STATIC).routes(),
-        *ControllerMetrics(ledger, statuses, views, intake, loops).routes(),
+        *ControllerMetrics(wanted.data, ledger, measured, intake, loops).routes(),
         *alerts.routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
         *ExportRoutes(exports).routes(),

@@ -143,6 +143,7 @@ class _Parent:
         wanted = self._wanted
         told = WorkerSettings(
             slot=slot,
+            workers=wanted.worker_count,
             fd=self._data.fileno(),
             data_dir=str(wanted.data),
             blobs_dir=str(self._blobs) if self._here else "",
