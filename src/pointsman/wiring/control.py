@@ -48,6 +48,8 @@ from pointsman.controller.project_metrics import ProjectMetrics
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
 from pointsman.controller.reachable import Reachable
+from pointsman.controller.report_routes import ReportRoutes
+from pointsman.controller.reports import Reports
 from pointsman.controller.rollcall import RollCall
 from pointsman.controller.rollout_routes import RolloutRoutes
 from pointsman.controller.rollout_view import RolloutViews
@@ -183,6 +185,7 @@ def _graph(
         *alerts.routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
         *ExportRoutes(exports).routes(),
+        *ReportRoutes(Reports(wanted.data / "reports", ledger, projects)).routes(),
         *AccessRoutes(ledger).routes(),
         *GatewayRoutes(feed, blobs, explanations.feedback).routes(),
         *SystemRoutes(
