@@ -13,7 +13,7 @@ from pointsman.decide.engine import decide
 from pointsman.domain.decision import Decision, Live, Request, Value
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import MAX_ID_BYTES
-from pointsman.gateway import native, oip, oip_answers
+from pointsman.gateway import mending, native, oip, oip_answers
 from pointsman.gateway.auth import Permission, Principal
 from pointsman.gateway.compress import accepted
 from pointsman.gateway.gate import unpack
@@ -86,6 +86,8 @@ class Intake:
         if packing is not None:
             job.packing = accepted(packing)
         _decide(job, asked, live, pin)
+        if asked.marks is not None and served.door is not None:
+            mending.mark(job, served.door, asked.marks)
         if action is not Action.DECIDE:
             job.waiting = len(job.rows)
         return job
@@ -94,14 +96,18 @@ class Intake:
         self, served: Served, match: Match, headers: Headers, body: bytes | bytearray
     ) -> Asked:
         limits = self._limits
+        door = served.door
         encoding = headers.get(b"content-encoding")
         if encoding is not None:
             body = unpack(body, encoding, limits)
         if match.action is Action.INFER:
-            return oip.read_infer(
-                served, body, headers.get(b"inference-header-content-length"), limits
-            )
+            length = headers.get(b"inference-header-content-length")
+            if door is not None:
+                return mending.read_infer(served, door, body, length, limits)
+            return oip.read_infer(served, body, length, limits)
         if match.action is Action.PREDICT:
+            if door is not None:
+                return mending.read_predict(served, door, body, limits)
             return native.read_predict(served, body, limits)
         return native.read_decide(served, body, limits)
 

@@ -72,6 +72,7 @@ def decision_row(record: DecisionRecord) -> tuple[Any, ...]:
         record.idempotency_key,
         record.key,
         record.fault,
+        json_text(record.quality) if record.quality else "",
     )
 
 
@@ -108,7 +109,8 @@ def decision_of(found: Row[Any]) -> DecisionRecord:
         cost,
         b"",
         () if live == "[]" else _names.decode(live),
-        *row[26:],
+        *row[26:31],
+        _names.decode(row[31]) if row[31] else (),
     )
 
 
