@@ -1,0 +1,23 @@
+"""An outlet for one process, as its environment says: made where tracing is switched on."""
+
+from collections.abc import Callable, Mapping
+
+from pointsman.telemetry.outlet import Outlet, Sink, bounds_from
+
+
+def outlet(
+    environment: Mapping[str, str],
+    service: str,
+    instance: str,
+    dropped: Callable[[str, int], None],
+) -> Outlet:
+    """Not started yet. service: its name where OTEL_SERVICE_NAME gives none; instance: which
+    process of it. Raises PointsmanError(INVALID)."""
+
+    def connect() -> Sink:
+        # A second of imports that nobody else has to pay for.
+        from pointsman.telemetry.otlp import OtlpSink
+
+        return OtlpSink(environment, service, instance)
+
+    return Outlet(connect, dropped, bounds_from(environment))
