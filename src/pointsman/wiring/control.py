@@ -62,6 +62,7 @@ from pointsman.wiring import logs, settings, sources
 from pointsman.wiring.checkup import Background, Checkup
 from pointsman.wiring.handover import Handover, Ready, say_ready, taken_over
 from pointsman.wiring.settings import Settings
+from pointsman.wiring.telemetry import Telemetry
 
 INGEST_S: Final = 0.2
 KEEP_S: Final = 60.0
@@ -89,18 +90,24 @@ class Controller:
             ledger = Ledger(self.engine, self.feed, clock)
             self.created = _first_start(ledger, handover)
             base = (self.engine, self.feed, ledger, clock)
-            self.loops, self.news, self.app = _graph(wanted, handover, base)
+            self.telemetry = Telemetry(wanted)
+            self.loops, self.news, app = _graph(wanted, handover, base, self.telemetry)
+            self.app = self.telemetry.around(app)
         except BaseException:
             self.lock.close()
             raise
 
     def close(self) -> None:
+        self.telemetry.close()
         self.engine.dispose()
         self.lock.close()
 
 
 def _graph(
-    wanted: Settings, handover: Handover, base: tuple[Engine, Feed, Ledger, SystemClock]
+    wanted: Settings,
+    handover: Handover,
+    base: tuple[Engine, Feed, Ledger, SystemClock],
+    telemetry: Telemetry,
 ) -> tuple[list[Loop], News, ASGIApp]:
     engine, feed, ledger, clock = base
     blobs = BlobStore(wanted.blobs)
@@ -126,7 +133,7 @@ def _graph(
     )
     watch = Watch(ledger, projects, workers, lambda: intake.caught_up_ms)
     deeds = Deeds(ledger, projects, known, sources.notifier(wanted, clock))
-    rollouts = Rollouts(ledger, watch, deeds)
+    rollouts = Rollouts(ledger, watch, deeds, telemetry.witness)
     ingesting = Loop("ingest", intake.turn, INGEST_S)
     keeping = Loop("housekeeping", lambda: keeper.sweep().more, KEEP_S)
     archiving = Loop("archive", lambda: archiver.turn().more, ARCHIVE_S)

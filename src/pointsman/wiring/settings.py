@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.domain.names import is_name
 from pointsman.spec.scalars import Bytes, Milliseconds
+from pointsman.telemetry import dogstatsd, switches
 from pointsman.wiring import secrets
 
 _FLAGS: Final = {
@@ -34,9 +35,10 @@ _NO_FLAG: Final = frozenset(
         "prepare_timeout_s",
         "prepare_memory",
         "prepare_model",
+        "trace_unit",
     }
 )
-_SHOWN: Final = _NO_FLAG | {"port", "admin_port", "workers", "log_level"}
+_SHOWN: Final = _NO_FLAG | {"port", "admin_port", "workers", "log_level", "dogstatsd"}
 _TOKENS: Final = frozenset({"POINTSMAN_TOKEN", "POINTSMAN_GATEWAY_TOKEN"})
 
 
@@ -57,6 +59,10 @@ class Settings(BaseSettings):
     admin_host_names: names besides loopback that the admin API may be addressed by
     notify: address of a webhook that is told what happens by itself, or a reference to it, since
         some hold a secret; notify_secret: a reference to what its deliveries are signed with
+    tracing: send traces and events by OTLP, as the standard OTEL_* variables say; trace_unit: what
+        they say of a unit: nothing, a hash of it, or itself
+    dogstatsd: HOST:PORT of a Datadog agent that metrics and events go to by UDP; by default what
+        DD_AGENT_HOST and DD_DOGSTATSD_PORT say, nowhere without them
     poll_s: how often the registry is asked. 2 s, so that a move is noticed within 5 s
     journal_keep, journal_max: how long segments that are taken in stay, in ms, and of how many
         bytes; archive_gather: how long one may wait for others to share an archive file with, in
@@ -84,6 +90,9 @@ class Settings(BaseSettings):
     gateway_token: Annotated[str, Field(repr=False)] = ""
     notify: Annotated[str, Field(repr=False)] = ""
     notify_secret: str = ""
+    tracing: bool = False
+    trace_unit: Literal["none", "hashed", "plain"] = "none"
+    dogstatsd: str = Field(default_factory=lambda: dogstatsd.address_from(os.environ))
     poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = (
         "info"
@@ -135,6 +144,13 @@ class Settings(BaseSettings):
     def _reference(cls, value: str) -> str:
         if value and not secrets.is_reference(value):
             raise ValueError(f"the secret is given in plain text; {secrets.HINT}")
+        return value
+
+    @field_validator("dogstatsd")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value:
+            dogstatsd.parse_address(value)
         return value
 
     @field_validator("trusted", "local_roots", "admin_host_names", mode="before")
@@ -190,6 +206,11 @@ class Settings(BaseSettings):
             self.webhook_secret(name)
         self.notification_url()
         self.notification_secret()
+
+    def check_tracing(self) -> None:
+        """Raises PointsmanError where tracing is on and cannot be, or its variables say nothing."""
+        if self.tracing:
+            switches.check(os.environ)
 
     @property
     def secret_variables(self) -> frozenset[str]:
