@@ -186,10 +186,10 @@ def _attributes(scope: Scope, status: int) -> Attributes:
     route = _route(scope)
     if route:
         said["http.route"] = route
-    for name in ("tenant", "name"):
+    for name in ("tenant", "project"):
         value = scope.get("path_params", {}).get(name)
         if value is not None:
-            said[f"pointsman.{'project' if name == 'name' else name}"] = str(value)
+            said[f"pointsman.{name}"] = str(value)
     if status >= 500:
         said["error.type"] = str(status)
     return said

@@ -11,8 +11,12 @@ def outlet(
     instance: str,
     dropped: Callable[[str, int], None],
 ) -> Outlet:
-    """Not started yet. service: its name where OTEL_SERVICE_NAME gives none; instance: which
-    process of it. Raises PointsmanError(INVALID)."""
+    """Not started yet. Raises PointsmanError(INVALID).
+
+    environment: the process's own; the exporters read it by themselves
+    service: its name where OTEL_SERVICE_NAME gives none; instance: which process of it
+    dropped: as `Outlet` has it
+    """
 
     def connect() -> Sink:
         # A second of imports that nobody else has to pay for.
