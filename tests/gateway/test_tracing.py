@@ -107,6 +107,7 @@ def test_a_trace_has_the_request_the_decision_each_call_and_each_shadow(worker, 
     assert spans[call]["attributes"]["pointsman.runtime"] == "onnx"
     assert spans["decide"]["attributes"]["pointsman.propensity"] == 0.5
     assert server["resource"]["service.name"] == "pointsman-gateway"
+    assert server["resource"]["pointsman.process"] == "worker-0"
     assert server["resource"]["deployment.environment.name"] == "test"
 
 

@@ -124,7 +124,8 @@ def _resource(service: str, instance: str) -> Resource:
         said["service.name"] = service
     own: dict[str, Any] = {
         "service.version": pointsman.__version__,
-        "service.instance.id": f"{socket.gethostname()}/{instance}",
+        "host.name": socket.gethostname(),
+        "pointsman.process": instance,
         "process.pid": os.getpid(),
     }
     return Resource(own | said)
