@@ -1,12 +1,11 @@
 """Spans and events as we keep them, before any library is asked: plain frozen values."""
 
 import secrets
-from collections.abc import Sequence
 from enum import Enum
 
 import msgspec
 
-Attribute = str | int | float | bool | Sequence[str]
+Attribute = str | int | float | bool
 Attributes = dict[str, Attribute]
 
 
