@@ -3,9 +3,11 @@
 Both are `pointsman serve` as the other benchmarks run it, each on the first core, asked in turn
 from the second: off, on, on, off, and so on, in one run. A receiver in this process takes what is
 exported, decodes it and counts it, so that a gateway that exports nothing is not called fast. What
-is judged is the processor's time for each request, export and all, which neighbours hurt least; the
-throughput of each pair of phases is shown beside it. `python -m bench.tracing [--rounds 8]`, or
-`make bench`. Leaves with status 1 where a request costs more than `LIMIT` times as much.
+is judged is the processor's time for each request, export and all, of the cheapest quarter of the
+phases: neighbours only ever add to it. Throughput is shown beside it.
+
+`python -m bench.tracing [--rounds 12]`, or `make bench`. Leaves with status 1 where a request costs
+more than `LIMIT` times as much.
 """
 
 import argparse
@@ -28,8 +30,8 @@ from rich.table import Table
 
 LIMIT: Final = 1.03
 RATE: Final = 0.01
-ROUNDS: Final = 8
-SECONDS: Final = 3.0
+ROUNDS: Final = 12
+SECONDS: Final = 2.0
 
 
 class Receiver(ThreadingHTTPServer):
@@ -73,6 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.tracing", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--rate", type=float, default=RATE, help="share sampled; judged at 0.01")
     arguments = parser.parse_args()
     console = Console()
     cores = servers.cores()
@@ -84,7 +87,7 @@ def main() -> int:
             "POINTSMAN_TRACING": "true",
             "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
             "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
-            "OTEL_TRACES_SAMPLER_ARG": str(RATE),
+            "OTEL_TRACES_SAMPLER_ARG": str(arguments.rate),
         }
         up = []
         for name, environment in (("off", {}), ("on", traced)):
@@ -116,33 +119,40 @@ def main() -> int:
                 if number:
                     costs[which].append(cost_us)
                     speeds[which].append(result.per_second)
-    return _judged(console, costs, speeds, (answers[1], receiver))
+    return _judged(console, costs, speeds, (answers[1], receiver, arguments.rate))
 
 
 def _judged(
     console: Console,
     costs: list[list[float]],
     speeds: list[list[float]],
-    told: tuple[int, Receiver],
+    told: tuple[int, Receiver, float],
 ) -> int:
     shown = Table("tracing", "requests a second", "us a request", "cheapest", "dearest")
-    for name, cost, speed in zip(("off", "1 % sampled"), costs, speeds, strict=True):
+    for name, cost, speed in zip(("off", f"{told[2]:.0%} sampled"), costs, speeds, strict=True):
         figures = (statistics.median(cost), min(cost), max(cost))
         shown.add_row(name, f"{statistics.median(speed):,.0f}", *(f"{us:.1f}" for us in figures))
     console.print(shown)
-    ratio = statistics.median(on / off for off, on in zip(*costs, strict=True))
-    slower = statistics.median(on / off for off, on in zip(*speeds, strict=True))
-    answered, receiver = told
+    off, on = (_cheapest(cost) for cost in costs)
+    ratio = on / off
+    slower = max(speeds[1]) / max(speeds[0])
+    answered, receiver, rate = told
     console.print(
         f"a request costs {ratio:.3f} times as much (at most {LIMIT}), and {slower:.3f} times as "
-        f"many are answered; {receiver.spans:,} spans and {receiver.events:,} events of "
+        f"many are answered at best; {receiver.spans:,} spans and {receiver.events:,} events of "
         f"{answered:,} requests came in"
     )
     # One event a sampled request: of so many, the share is within a tenth of the rate's, or lost.
-    complete = receiver.events > 0.8 * RATE * answered
+    complete = receiver.events > 0.8 * rate * answered
     if not complete:
         console.print("events are missing: the figures say nothing")
-    return int(ratio > LIMIT or not complete)
+    # More than can wait is lost by design, so at a higher rate this is to be looked at only.
+    return int(rate == RATE and (ratio > LIMIT or not complete))
+
+
+def _cheapest(costs: list[float]) -> float:
+    """The mean of the cheapest quarter."""
+    return statistics.mean(sorted(costs)[: max(1, len(costs) // 4)])
 
 
 @contextmanager

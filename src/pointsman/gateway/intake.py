@@ -64,12 +64,11 @@ class Intake:
         wanted = get(b"x-request-timeout-ms")
         if wanted is not None:
             budget_s = min(budget_s, _timeout_s(wanted))
-        traceparent, tracestate = get(b"traceparent"), get(b"tracestate")
         trace: Trace | None = None
         if self._tracing is None:
-            lines = passed_on(traceparent, tracestate, id_)
+            lines = passed_on(headers, id_)
         else:
-            lines, trace = self._tracing.begin(traceparent, tracestate, id_)
+            lines, trace = self._tracing.begin(headers, id_)
         action = match.action
         live = served.live  # Read once: a kill switch must not tear this request.
         job = Job(

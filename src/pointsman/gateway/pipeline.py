@@ -24,7 +24,7 @@ from pointsman.gateway.log import Log
 from pointsman.gateway.served import Member
 from pointsman.gateway.settings import Limits
 from pointsman.gateway.shadows import Shadows
-from pointsman.gateway.tracing import GONE, Tracing
+from pointsman.gateway.tracing import GONE, Tracing, named
 from pointsman.gateway.work import Fault, Job, Row
 
 _logger = logging.getLogger(__name__)
@@ -360,7 +360,7 @@ class Pipeline:
             try:
                 blobs += self._encoded([job])
             except Exception:
-                _logger.exception("the records of %s could not be made", job.id)
+                _logger.exception("the records of %s could not be made", job.id, extra=named(job))
                 self._refuse(job, INTERNAL)
             else:
                 good.append(job)
@@ -426,7 +426,7 @@ class Pipeline:
             if job.packing and len(body) >= 1024:
                 head, body = packed(job.packing, head, body)
         except Exception:
-            _logger.exception("the answer of %s could not be made", job.id)
+            _logger.exception("the answer of %s could not be made", job.id, extra=named(job))
             self._refuse(job, INTERNAL)
             return
         self.pending_rows -= len(job.rows)
@@ -434,7 +434,9 @@ class Pipeline:
             job.reply.respond(200, head, body)
             self._count(job)
         except Exception:
-            _logger.exception("the answer of %s could not be sent and counted", job.id)
+            _logger.exception(
+                "the answer of %s could not be sent and counted", job.id, extra=named(job)
+            )
         if job.trace is not None:
             self._traced(job, 200)
         job.close()
@@ -445,7 +447,9 @@ class Pipeline:
             for rule, tally in job.served.tallies.items():
                 tally.count(job, [row for row in job.rows if row.decision.rule == rule])
         except Exception:
-            _logger.exception("what the guard watches of %s could not be counted", job.id)
+            _logger.exception(
+                "what the guard watches of %s could not be counted", job.id, extra=named(job)
+            )
 
     def _refuse(self, job: Job, error: PointsmanError) -> None:
         if not job.rows:
@@ -458,7 +462,7 @@ class Pipeline:
         try:
             self.edge.refuse(job, error)
         except Exception:
-            _logger.exception("%s could not be refused", job.id)
+            _logger.exception("%s could not be refused", job.id, extra=named(job))
 
     def _traced(self, job: Job, status: int, failed: str = "") -> None:
         """Tells of a sampled request; whatever goes wrong there, the answer goes out."""
@@ -466,7 +470,7 @@ class Pipeline:
         try:
             self._tracing.finished(job, status, failed)
         except Exception:
-            _logger.exception("%s could not be traced", job.id)
+            _logger.exception("%s could not be traced", job.id, extra=named(job))
 
     def _give_up(self, jobs: Iterable[Job]) -> None:
         """The last resort: whoever has no answer yet gets the refusal, and the room comes back."""

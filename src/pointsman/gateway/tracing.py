@@ -60,15 +60,24 @@ class Trace(msgspec.Struct, gc=False):
     calls: list[Call] = []
 
 
-def passed_on(traceparent: bytes | None, tracestate: bytes | None, id_: str) -> str:
+def passed_on(headers: Mapping[bytes, bytes], id_: str) -> str:
     """Header lines of an answer where nothing is traced: the caller's context as it came; else one
     derived from the decision id, not sampled."""
+    traceparent = headers.get(b"traceparent")
     if traceparent is not None:
-        given = parse(traceparent, tracestate)
+        given = parse(traceparent, headers.get(b"tracestate"))
         if given is not None:
             return header_lines(given.trace, given.span, given.flags, given.state)
     text = id_.replace("-", "")
     return f"traceparent: 00-{text}-{text[16:]}-00\r\n"
+
+
+def named(job: "Job") -> dict[str, str]:
+    """What a log line about a request ends in (`logs`)."""
+    trace = job.trace
+    if trace is None:
+        return {"job": job.id}
+    return {"job": job.id, "trace": trace.trace, "span": trace.span}
 
 
 class Tracing:
@@ -93,9 +102,7 @@ class Tracing:
         # Each reason has a word of its own, since each is counted by a thread of its own.
         self._values[self._lost[why]] += count
 
-    def begin(
-        self, traceparent: bytes | None, tracestate: bytes | None, id_: str
-    ) -> tuple[str, Trace | None]:
+    def begin(self, headers: Mapping[bytes, bytes], id_: str) -> tuple[str, Trace | None]:
         """Header lines for the answer, and what is written down; None for a request that is not
         sampled.
 
@@ -103,8 +110,9 @@ class Tracing:
         and a hash of it: identifiers made in the same millisecond are alike, and samplers read the
         low bits.
         """
+        traceparent = headers.get(b"traceparent")
         if traceparent is not None:
-            given = parse(traceparent, tracestate)
+            given = parse(traceparent, headers.get(b"tracestate"))
             if given is not None:
                 return self._continue(given)
         low = xxh3_64_intdigest(id_.encode()) or 1
@@ -159,11 +167,10 @@ class Tracing:
             job.received_ns, ended_ns, time.time_ns() - ended_ns, self._unit,
         )  # fmt: skip
         self._tell(done)
-        named = {"job": job.id, "trace": trace.trace, "span": trace.span}
         if status >= 500:
-            _logger.warning("%s ended in %d (%s)", job.route, status, failed, extra=named)
+            _logger.warning("%s ended in %d (%s)", job.route, status, failed, extra=named(job))
         else:
-            _logger.debug("%s answered with %d", job.route, status, extra=named)
+            _logger.debug("%s answered with %d", job.route, status, extra=named(job))
 
     def shadowed(
         self,

@@ -20,7 +20,6 @@ import structlog
 
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.gateway.counters import COUNTERS
-from pointsman.gateway.datadog import Report
 from pointsman.gateway.guarding import TICK_S, GuardWatch
 from pointsman.gateway.settings import ENVIRONMENT as WORKER_VARIABLE
 from pointsman.gateway.settings import WorkerSettings
@@ -86,8 +85,11 @@ class _Parent:
     async def _watch_over(self, supervisor: Supervisor) -> int:
         beside = [asyncio.create_task(self._guard(), name="guard")]
         if self._wanted.dogstatsd:
+            # Only here: it brings along what makes `/metrics`, which this process has no use for.
+            from pointsman.gateway.datadog import Report
+
             counters = self._wanted.data / "gateway" / COUNTERS
-            report = Report(counters, Client(self._wanted.dogstatsd))
+            report = Report(counters, Client(self._wanted.dogstatsd, os.environ))
             beside.append(asyncio.create_task(report.run(), name="dogstatsd"))
         try:
             return await supervisor.run(self._announce)

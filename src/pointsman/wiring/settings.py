@@ -92,7 +92,9 @@ class Settings(BaseSettings):
     notify_secret: str = ""
     tracing: bool = False
     trace_unit: Literal["none", "hashed", "plain"] = "none"
-    dogstatsd: str = Field(default_factory=lambda: dogstatsd.address_from(os.environ))
+    dogstatsd: str = Field(
+        default_factory=lambda: dogstatsd.address_from(os.environ), validate_default=True
+    )
     poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = (
         "info"
