@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 DROPPED: Final = "pointsman_telemetry_dropped"
+_UNINTERRUPTED_NS: Final = 10_000
 GONE: Final = "client_gone"
 """error.type of a request whose client left before it was answered."""
 
@@ -97,6 +98,7 @@ class Tracing:
         self._lost = {why: counters.index(DROPPED, (("reason", why),)) for why in (FULL, FAILED)}
         self.outlet = outlet(self.dropped)
         self._unit = unit
+        self._offset_ns = time.time_ns() - time.perf_counter_ns()
 
     def dropped(self, why: str, count: int) -> None:
         # Each reason has a word of its own, since each is counted by a thread of its own.
@@ -164,7 +166,7 @@ class Tracing:
         ended_ns = time.perf_counter_ns()
         done = Answered(
             trace, job.route, job.served, job.id, len(rows), asked, status, failed, job.logged,
-            job.received_ns, ended_ns, time.time_ns() - ended_ns, self._unit,
+            job.received_ns, ended_ns, self._offset(), self._unit,
         )  # fmt: skip
         self._tell(done)
         if status >= 500:
@@ -182,7 +184,7 @@ class Tracing:
     ) -> None:
         """Tells of one call of a shadow. watched: decision ids of the sampled rows among those it
         was shown, and their traces"""
-        offset_ns = time.time_ns() - time.perf_counter_ns()
+        offset_ns = self._offset()
         self._tell(Shadowed(watched, member, began_ns + offset_ns, ended_ns + offset_ns, failed))
 
     def refused(
@@ -199,6 +201,16 @@ class Tracing:
         if given is None or not self._sampler.follows(given):
             return
         self._tell(Refused(given, route, project, error.kind.value, status, time.time_ns()))
+
+    def _offset(self) -> int:
+        """What makes Unix nanoseconds of `perf_counter_ns`. A reading that was interrupted half-way
+        would shift a span away from its neighbours, so it is left out."""
+        before = time.perf_counter_ns()
+        now = time.time_ns()
+        after = time.perf_counter_ns()
+        if after - before < _UNINTERRUPTED_NS:
+            self._offset_ns = now - (before + after) // 2
+        return self._offset_ns
 
     def _tell(self, what: Told) -> None:
         self.outlet.tell(what.signals)
