@@ -33,7 +33,7 @@ class Bounds(msgspec.Struct, frozen=True):
 
     queue: int = 2048
     batch: int = 256
-    delay_s: float = 2.0
+    delay_s: float = 5.0
 
 
 class Sink(Protocol):

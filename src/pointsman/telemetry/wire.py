@@ -1,6 +1,6 @@
 """Spans and events as the bytes of OTLP's protobuf messages.
 
-The SDK's own encoder takes 0.8 ms for the four signals of a request, this one a sixth of that; at
+The SDK's own encoder takes 0.8 ms for the four signals of a request, this one a seventh of that; at
 one request in a hundred that is the difference between costing a gateway 6 % and less than 1 %. The
 test holds it against the SDK's, message for message.
 
@@ -32,8 +32,8 @@ class Encoder:
     """Of one process. resource, scope: what every message says of it"""
 
     def __init__(self, resource: Attributes, scope: tuple[str, str]) -> None:
-        self._texts: dict[tuple[str, str], bytes] = {}
-        named = b"".join(_field(1, self._attribute(*pair)) for pair in resource.items())
+        self._texts: dict[tuple[int, str, str], bytes] = {}
+        named = b"".join(self._attributes(1, resource))
         self._resource = _field(1, named)
         name, version = scope
         self._scope = _field(1, _field(1, name.encode()) + _field(2, version.encode()))
@@ -63,7 +63,7 @@ class Encoder:
             b"\x30" + _SMALL[_KINDS[span.kind]],  # 6: kind
             b"\x39" + _fixed64(span.start_ns),  # 7
             b"\x41" + _fixed64(span.end_ns),  # 8
-            *[_field(9, self._attribute(*pair)) for pair in span.attributes.items()],
+            *self._attributes(9, span.attributes),
             # 15: status, of message and code
             _field(15, _field(2, span.failed.encode()) + b"\x18" + _SMALL[_ERROR])
             if span.failed
@@ -79,7 +79,7 @@ class Encoder:
             b"\x10" + _SMALL[number],  # 2: severity_number
             _field(3, text),
             _field(5, _value(event.body)) if event.body else b"",
-            *[_field(6, self._attribute(*pair)) for pair in event.attributes.items()],
+            *self._attributes(6, event.attributes),
         ]
         if event.trace:
             parts += [
@@ -91,16 +91,26 @@ class Encoder:
         parts.append(_field(12, event.name.encode()))
         return b"".join(parts)
 
-    def _attribute(self, key: str, value: Attribute) -> bytes:
-        """A KeyValue. Texts recur (names of variants, routes, reasons), and are kept."""
-        if type(value) is not str:
-            return _field(1, key.encode()) + _field(2, _value(value))
-        kept = self._texts.get((key, value))
-        if kept is None:
-            if len(self._texts) >= _MOST_KEPT:
-                self._texts.clear()
-            kept = self._texts[key, value] = _field(1, key.encode()) + _field(2, _value(value))
-        return kept
+    def _attributes(self, number: int, attributes: Attributes) -> list[bytes]:
+        """Each as a KeyValue in field `number`. Texts recur (names of variants, routes, reasons),
+        and are kept as they were encoded."""
+        texts = self._texts
+        found: list[bytes] = []
+        for key, value in attributes.items():
+            if type(value) is not str:
+                found.append(_attribute(number, key, value))
+                continue
+            kept = texts.get((number, key, value))
+            if kept is None:
+                if len(texts) >= _MOST_KEPT:
+                    texts.clear()
+                kept = texts[number, key, value] = _attribute(number, key, value)
+            found.append(kept)
+        return found
+
+
+def _attribute(number: int, key: str, value: Attribute) -> bytes:
+    return _field(number, _field(1, key.encode()) + _field(2, _value(value)))
 
 
 def _value(value: Attribute) -> bytes:
