@@ -47,6 +47,7 @@ COUNTERS: Final = {
     "pointsman_tables_refused": "Project tables that were not taken into use.",
     "pointsman_worker_starts": "How often a worker was started.",
     "pointsman_guard_breaches": "Variants the local guard took out, by the metric that broke.",
+    "pointsman_telemetry_dropped": "Spans and events of traces that were lost, by reason.",
     OVERFLOW[0]: "Counts lost to a full counter file; should be 0.",
 }
 HISTOGRAMS: Final[dict[str, tuple[str, tuple[int, ...], int]]] = {

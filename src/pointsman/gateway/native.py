@@ -230,7 +230,7 @@ def _head(job: Job, row: Row | None) -> str:
     named = JSON_LINE if row is None else row.member.heads[reason_of(row)]
     if not job.logged:
         named += UNLOGGED
-    return f"{named}x-decision-id: {job.id}\r\ntraceparent: {job.traceparent}\r\n"
+    return f"{named}x-decision-id: {job.id}\r\n{job.trace_lines}"
 
 
 def _alike(rows: list[Row]) -> bool:

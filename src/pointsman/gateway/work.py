@@ -11,6 +11,7 @@ from pointsman.domain.errors import PointsmanError
 
 if TYPE_CHECKING:
     from pointsman.gateway.served import Member, Served
+    from pointsman.gateway.tracing import Trace
 
 Values = tuple[Value, ...]
 
@@ -83,6 +84,8 @@ class Job(msgspec.Struct, gc=False):
     logged: False where the journal could not take the records and the project goes on without
     failure: why there is no answer: of several rows' failures, the first
     dropped: the client left before all rows were scored
+    trace_lines: header lines of the answer: its trace context
+    trace: what is written down of a sampled request
     """
 
     reply: Reply
@@ -94,7 +97,7 @@ class Job(msgspec.Struct, gc=False):
     pin: str
     key: str
     idempotency_key: str
-    traceparent: str
+    trace_lines: str
     at_ms: int
     received_ns: int
     deadline: float
@@ -108,6 +111,7 @@ class Job(msgspec.Struct, gc=False):
     failure: PointsmanError | None = None
     dropped: bool = False
     latency_us: int = 0
+    trace: "Trace | None" = None
 
     def close(self) -> None:
         """Breaks the cycle of job and rows, which no collector would."""
