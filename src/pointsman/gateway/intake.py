@@ -12,7 +12,7 @@ from pointsman.decide.engine import decide
 from pointsman.domain.decision import Decision, Live, Request, Value
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import MAX_ID_BYTES
-from pointsman.gateway import native, oip, oip_answers
+from pointsman.gateway import mending, native, oip, oip_answers
 from pointsman.gateway.auth import Permission, Principal
 from pointsman.gateway.compress import accepted
 from pointsman.gateway.gate import unpack
@@ -107,14 +107,18 @@ class Intake:
         self, served: Served, match: Match, headers: Headers, body: bytes | bytearray
     ) -> Asked:
         limits = self._limits
+        door = served.door
         encoding = headers.get(b"content-encoding")
         if encoding is not None:
             body = unpack(body, encoding, limits)
         if match.action is Action.INFER:
-            return oip.read_infer(
-                served, body, headers.get(b"inference-header-content-length"), limits
-            )
+            length = headers.get(b"inference-header-content-length")
+            if door is not None:
+                return mending.read_infer(served, door, body, length, limits)
+            return oip.read_infer(served, body, length, limits)
         if match.action is Action.PREDICT:
+            if door is not None:
+                return mending.read_predict(served, door, body, limits)
             return native.read_predict(served, body, limits)
         return native.read_decide(served, body, limits)
 
@@ -126,19 +130,26 @@ def _encoder(action: Action) -> Callable[[Job], tuple[str, bytes]]:
 
 
 def _decide(job: Job, asked: Asked, live: Live, pin: str | None) -> None:
-    """Decides every row. Rows that share a unit share the decision: it depends on nothing else."""
+    """Decides every row, and writes on it what is not as the project expects."""
     served = job.served
-    compiled, members = served.compiled, served.members
-    units, context = asked.units, asked.context
-    rows = job.rows
-    if not asked.many:
-        unit = units[0]
-        decision = decide(compiled, live, Request(job.id, unit, context, pin))
-        member = members[decision.assigned]
-        rows.append(
+    if asked.many:
+        _decide_each(job, asked, live, pin)
+    else:
+        unit, context = asked.units[0], asked.context
+        decision = decide(served.compiled, live, Request(job.id, unit, context, pin))
+        member = served.members[decision.assigned]
+        job.rows.append(
             Row(job, job.id, unit, context, decision, asked.rows[0], asked.features[0], member)
         )
-        return
+    if asked.marks is not None and served.door is not None:
+        mending.mark(job, served.door, asked.marks)
+
+
+def _decide_each(job: Job, asked: Asked, live: Live, pin: str | None) -> None:
+    """Rows that share a unit share the decision: it depends on nothing else."""
+    served, rows = job.served, job.rows
+    compiled, members = served.compiled, served.members
+    units, context = asked.units, asked.context
     shared: Decision | None = None
     if len(units) == 1 and units[0] is not None:
         shared = decide(compiled, live, Request(job.id, units[0], context, pin))

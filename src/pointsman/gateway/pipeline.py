@@ -386,8 +386,8 @@ class Pipeline:
             if not job.logged or job.dropped:
                 self._answer(job)
                 continue
-            if job.served.refuse_unlogged:
-                self._refuse(job, error)
+            if job.served.refuse_unlogged or any(row.fault is Fault.QUALITY for row in job.rows):
+                self._refuse(job, error)  # not every row may be shown to the champion
                 continue
             job.logged = False
             job.failure = None

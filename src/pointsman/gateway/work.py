@@ -37,6 +37,7 @@ class Fault(StrEnum):
     MALFORMED = "malformed"  # what it answered are no probabilities, NaN among them
     INPUT = "input"  # it cannot take what the caller sent
     UNAVAILABLE = "unavailable"  # the model runner, or a place in its queue, was not there
+    QUALITY = "quality"  # it was not asked: the row has a problem that another variant answers
     ERROR = "error"
 
 
@@ -51,6 +52,7 @@ class Row(msgspec.Struct, gc=False):
     chosen: position of the predicted class
     error: everything that went wrong on the way, for the record
     fault: why the assigned variant did not answer, whatever did instead
+    quality: problems of the row and their answers, as the record has them
     """
 
     job: "Job"
@@ -66,6 +68,7 @@ class Row(msgspec.Struct, gc=False):
     chosen: int = -1
     error: str = ""
     fault: Fault = Fault.NONE
+    quality: tuple[str, ...] = ()
 
 
 class Job(msgspec.Struct, gc=False):
