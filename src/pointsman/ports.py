@@ -2,12 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from pointsman.alerts.message import Message
 from pointsman.domain.errors import PointsmanError
+
+PROFILE_FILE: Final = "pointsman_profile.json"
+"""What a version's inputs looked like when it was trained: a file beside its `MLmodel`."""
+PROFILE_TAG: Final = "pointsman.profile"
+"""Tag of a version whose profile lies with a run instead: `runs:/RUN_ID/PATH`."""
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
@@ -54,6 +59,23 @@ class Registry(Protocol):
 
     def download(self, version: ModelVersion, into: Path) -> None:
         """Fetches every file of the version below `into`, which is empty. Blocking."""
+
+
+class Profiled(msgspec.Struct, frozen=True):
+    """A profile as it lies in a registry, not looked at yet. place: where, for people"""
+
+    place: str
+    body: bytes
+
+
+class Profiles(Protocol):
+    """Where a version's registry keeps what its inputs looked like when it was trained."""
+
+    def profile(self, source: str, version: str) -> Profiled | None:
+        """What the registry holds of a pinned version; None where it holds none. Blocking.
+
+        Raises PointsmanError: as `Registry`, TOO_LARGE.
+        """
 
 
 class RegistryWriter(Protocol):

@@ -132,7 +132,7 @@ class Reports:
                 actor=actor,
                 tenant=name.partition("/")[0],
                 target=name,
-                action="report",
+                action="decisions.report",
                 sentence=sentence,
                 payload={"sha256": digest},
             )

@@ -48,6 +48,7 @@ from pointsman.controller.project_metrics import ProjectMetrics
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
 from pointsman.controller.reachable import Reachable
+from pointsman.controller.registered import Registered
 from pointsman.controller.report_routes import ReportRoutes
 from pointsman.controller.reports import Reports
 from pointsman.controller.rollcall import RollCall
@@ -83,6 +84,7 @@ ARCHIVE_S: Final = 10.0
 FOLLOW_S: Final = 0.5
 ROLLOUT_S: Final = 1.0
 COMPARE_S: Final = 20.0
+PROFILE_S: Final = 5.0
 
 
 class SystemClock:
@@ -155,7 +157,18 @@ def _graph(
     telling = Loop("outbox", deeds.others, ROLLOUT_S)
     drifts = Drifts(ledger, projects)
     comparing = Loop("drift", Teller(ledger, drifts).turn, COMPARE_S)
-    loops = [ingesting, watching, following, growing, telling, keeping, archiving, comparing]
+    registered = Loop("profiles", Registered(ledger, projects, known).turn, PROFILE_S)
+    loops = [
+        ingesting,
+        watching,
+        following,
+        growing,
+        telling,
+        keeping,
+        archiving,
+        comparing,
+        registered,
+    ]
     reachable = Reachable({registry.name: registry.check for registry in registries})
     machinery = Machinery(
         partial(_behind, wanted, intake, clock.now_ms()),

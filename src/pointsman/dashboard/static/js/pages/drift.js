@@ -70,7 +70,7 @@ class Drift extends Page {
   /** Features by time: the stronger the colour, the further from the reference; ▲ is an alarm. */
   map(found) {
     const { reference, starts } = found;
-    const said = html`<p class="small">Beside ${reference.source} (n=${whole(reference.n)}${reference.actor ? html`, declared by ${reference.actor}` : nothing}). A cell is the population stability index of that ${found.step_s < 86400 ? "hour" : "day"}; ▲ is a drift: over its limit, more than chance makes at that n, and a discovery among all that was looked at. Drift says where to look; it changes nothing by itself.</p>`;
+    const said = html`<p class="small">Beside ${reference.source} (n=${whole(reference.n)}${reference.actor === "registry" ? ", from the registry" : reference.actor ? `, declared by ${reference.actor}` : nothing}). A cell is the population stability index of that ${found.step_s < 86400 ? "hour" : "day"}; ▲ is a drift: over its limit, more than chance makes at that n, and a discovery among all that was looked at. Drift says where to look; it changes nothing by itself.</p>`;
     if (!starts.length) return html`${said}${empty("No decisions beside the reference yet. Send traffic:", "curl -d @person.json http://127.0.0.1:8700/v1/projects/NAME:predict")}`;
     const shown = found.step_s < 86400 ? (ms) => clock(ms / 1000, true) : (ms) => new Date(ms).toISOString().slice(5, 10);
     const open = this.place.query;
