@@ -118,12 +118,14 @@ def test_it_counts_while_its_version_is_champion(world):
     world.registered.turn()
     world.log(100)
 
+    world.pass_time(MINUTE)
     world.point("champion", "2")
     world.registered.turn()
     world.log(1_200)
     gathered = world.reference()
     assert (gathered["actor"], gathered["version"]) == ("", "2")
 
+    world.pass_time(MINUTE)
     world.point("champion", "1")
     world.registered.turn()
     world.log(100)
@@ -131,6 +133,7 @@ def test_it_counts_while_its_version_is_champion(world):
     assert "of models://main/loan/1)" in world.reference()["source"]
 
     world.shelf.put("3")
+    world.pass_time(MINUTE)
     world.point("champion", "3")
     world.registered.turn()
     assert "of models://main/loan/3)" in world.reference()["source"]
