@@ -47,6 +47,7 @@ from pointsman.controller.process import Loop
 from pointsman.controller.project_metrics import ProjectMetrics
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
+from pointsman.controller.quality_routes import QualityRoutes
 from pointsman.controller.reachable import Reachable
 from pointsman.controller.rollcall import RollCall
 from pointsman.controller.rollout_routes import RolloutRoutes
@@ -188,6 +189,7 @@ def _graph(
         *ControllerMetrics(wanted.data, ledger, measured, intake, loops).routes(),
         *alerts.routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
+        *QualityRoutes(ledger, projects).routes(),
         *ExportRoutes(exports).routes(),
         *AccessRoutes(ledger).routes(),
         *GatewayRoutes(feed, blobs, explanations.feedback).routes(),
