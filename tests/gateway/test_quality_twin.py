@@ -96,6 +96,17 @@ def fits(kind, value):
     }[kind]
 
 
+def of_row(features, quality, row):
+    """Notes that are about no one feature."""
+    notes = []
+    optional = [feature.name for feature in features if not feature.required]
+    if len(optional) >= 2 and all(row.get(name) is None for name in optional):
+        notes.append(f"*:allNull:{quality.all_null}")
+    if "extra" in row:
+        notes.append(f"extra:extra:{quality.extra}")
+    return notes
+
+
 def twin(features, quality, row):
     """(values, notes, whether diverted, whether refused) of one row, said as the guide says it."""
     values, notes = [], []
@@ -118,11 +129,7 @@ def twin(features, quality, row):
         elif problem == "type":
             value = None
         values.append(value)
-    optional = [feature.name for feature in features if not feature.required]
-    if len(optional) >= 2 and all(row.get(name) is None for name in optional):
-        notes.append(f"*:allNull:{quality.all_null}")
-    if "extra" in row:
-        notes.append(f"extra:extra:{quality.extra}")
+    notes += of_row(features, quality, row)
     answers = [noted.rsplit(":", 1)[1] for noted in notes]
     return tuple(values), tuple(notes), "fallback" in answers, "reject" in answers
 
