@@ -85,26 +85,24 @@ def rows(draw, features):
     return found
 
 
-def fits(kind, value):
-    """Whether JSON has a value of that type there."""
+def problem_of(feature, own, value):
+    """The one problem of a value and its answer, as the guide says it; ("", None) where none."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return {
+    right = {
         "long": number and isinstance(value, int),
         "double": number,
         "string": isinstance(value, str),
         "boolean": isinstance(value, bool),
-    }[kind]
-
-
-def of_row(features, quality, row):
-    """Notes that are about no one feature."""
-    notes = []
-    optional = [feature.name for feature in features if not feature.required]
-    if len(optional) >= 2 and all(row.get(name) is None for name in optional):
-        notes.append(f"*:allNull:{quality.all_null}")
-    if "extra" in row:
-        notes.append(f"extra:extra:{quality.extra}")
-    return notes
+    }[feature.type.value]
+    if value is None:
+        return "missing", own.missing
+    if not right:
+        return "type", own.type
+    if own.low is not None and (value < own.low or value > own.high):
+        return "range", own.range
+    if len(own.values) > 0 and value not in own.values:
+        return "unseen", own.unseen
+    return "", None
 
 
 def twin(features, quality, row):
@@ -112,16 +110,7 @@ def twin(features, quality, row):
     values, notes = [], []
     for feature, own in zip(features, quality.features, strict=True):
         value = row.get(feature.name)
-        if value is None:
-            problem, answer = "missing", own.missing
-        elif not fits(feature.type.value, value):
-            problem, answer = "type", own.type
-        elif own.low is not None and (value < own.low or value > own.high):
-            problem, answer = "range", own.range
-        elif len(own.values) > 0 and value not in own.values:
-            problem, answer = "unseen", own.unseen
-        else:
-            problem, answer = "", None
+        problem, answer = problem_of(feature, own, value)
         if answer is not None:
             notes.append(f"{feature.name}:{problem}:{answer}")
         if answer == "impute":
@@ -129,7 +118,11 @@ def twin(features, quality, row):
         elif problem == "type":
             value = None
         values.append(value)
-    notes += of_row(features, quality, row)
+    optional = [feature.name for feature in features if not feature.required]
+    if len(optional) >= 2 and all(row.get(name) is None for name in optional):
+        notes.append(f"*:allNull:{quality.all_null}")
+    if "extra" in row:
+        notes.append(f"extra:extra:{quality.extra}")
     answers = [noted.rsplit(":", 1)[1] for noted in notes]
     return tuple(values), tuple(notes), "fallback" in answers, "reject" in answers
 

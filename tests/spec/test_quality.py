@@ -1,5 +1,6 @@
 """The block `quality`: what cannot be is told with its line, and what can be is settled."""
 
+import msgspec
 import pytest
 
 from pointsman.decide.compile import ProjectState, compile_project
@@ -77,8 +78,6 @@ def test_a_sound_block_is_settled_for_every_feature_in_order():
 
 def test_without_the_block_a_table_says_nothing_and_older_tables_are_read():
     """What was written before the block existed is a project without it."""
-    import msgspec
-
     (project,) = load_text(HEAD + VARIANTS + FEATURES)
     table = compile_project(project, ProjectState(1, (MODEL,), project.spec.declared_features))
     older = msgspec.json.decode(encode(table))
