@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -11,6 +11,11 @@ from pointsman.domain.errors import PointsmanError
 if TYPE_CHECKING:
     # Whoever prepares or runs models knows this page, and has no use for what alerts need.
     from pointsman.alerts.message import Message
+
+PROFILE_FILE: Final = "pointsman_profile.json"
+"""What a version's inputs looked like when it was trained: a file beside its `MLmodel`."""
+PROFILE_TAG: Final = "pointsman.profile"
+"""Tag of a version whose profile lies with a run instead: `runs:/RUN_ID/PATH`."""
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
@@ -57,6 +62,23 @@ class Registry(Protocol):
 
     def download(self, version: ModelVersion, into: Path) -> None:
         """Fetches every file of the version below `into`, which is empty. Blocking."""
+
+
+class Profiled(msgspec.Struct, frozen=True):
+    """A profile as it lies in a registry, not looked at yet. place: where, for people"""
+
+    place: str
+    body: bytes
+
+
+class Profiles(Protocol):
+    """Where a version's registry keeps what its inputs looked like when it was trained."""
+
+    def profile(self, source: str, version: str) -> Profiled | None:
+        """What the registry holds of a pinned version; None where it holds none. Blocking.
+
+        Raises PointsmanError: as `Registry`, TOO_LARGE.
+        """
 
 
 class RegistryWriter(Protocol):

@@ -28,6 +28,7 @@ FILLED = {
     "{key}": "k",
     "{token}": "t",
     "{registry}": "r",
+    "{ticket}": "w",
 }
 
 

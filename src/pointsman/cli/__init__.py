@@ -18,7 +18,9 @@ from pointsman.cli import (
     export_commands,
     inspect_commands,
     monitoring_commands,
+    profile_commands,
     project_commands,
+    report_commands,
     rollout_commands,
     serve_commands,
     spec_commands,
@@ -32,8 +34,9 @@ _EPILOG = (
 )
 _CHANGES: Final = 2
 _ANYWHERE: Final = {"--url": 1, "--token": 1, "--tenant": 1, "-o": 1, "--output": 1}
-_OF_EXPORT: Final = ("-o", "--output")
-"""Behind `export` they name a file: what is written is no document for a terminal."""
+_OF_FILES: Final = ("-o", "--output")
+"""Behind `export` and `report` they name a file: what is written is no document for a terminal."""
+_WRITERS: Final = (["export"], ["report"])
 
 app = typer.Typer(
     name="pointsman",
@@ -50,8 +53,10 @@ _GROUPS = (
     rollout_commands,
     inspect_commands,
     drift_commands,
+    profile_commands,
     alert_commands,
     export_commands,
+    report_commands,
     monitoring_commands,
     serve_commands,
     demo_commands,
@@ -105,7 +110,7 @@ def _options_first(arguments: list[str]) -> list[str]:
             rest += arguments[index:]
             break
         name, equals, _ = word.partition("=")
-        own = rest[:1] == ["export"] and name in _OF_EXPORT
+        own = rest[:1] in _WRITERS and name in _OF_FILES
         if name in _ANYWHERE and not own and (equals or index + 1 < len(arguments)):
             count = 1 if equals else 2
             first += arguments[index : index + count]

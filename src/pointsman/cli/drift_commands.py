@@ -1,8 +1,7 @@
-"""drift, performance, profile: what inputs and scores look like beside what they looked like."""
+"""drift, performance: what inputs and scores look like beside what they looked like."""
 
 # ruff: noqa: FBT002 - a parameter of a command is an option of it
 
-from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Annotated, Any, Final
 
@@ -17,12 +16,9 @@ _LOGGED: Final = "SELECT * FROM file USING SAMPLE reservoir(20000 ROWS) REPEATAB
 _LEVEL: Final = 0.01
 """Chance of telling two stretches apart that do not differ."""
 
-_SAMPLE: Final = "SELECT * FROM file USING SAMPLE reservoir(200000 ROWS) REPEATABLE (7)"
-"""Of a file; more rows make the bins no better."""
-
 
 def register(app: typer.Typer) -> None:
-    for command in (drift, performance, profile):
+    for command in (drift, performance):
         app.command()(command)
 
 
@@ -235,92 +231,3 @@ def _said(rates: dict[str, Any] | None, what: str) -> str:
         return "-"
     one = rates[what]
     return f"{one['value']:.1%} [{one['low']:.1%}, {one['high']:.1%}]"
-
-
-def profile(
-    context: typer.Context,
-    project: ProjectName,
-    file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help=".parquet, .csv, .csv.gz or .jsonl")
-    ] = None,
-    forget: Annotated[bool, typer.Option("--forget", help="Give up what was declared.")] = False,
-) -> None:
-    """Declare a file, such as the training data, as what inputs are compared with."""
-    session: Session = context.obj
-    with reporting():
-        client, place = session.client(), session.project(project)
-        if forget == (file is not None):
-            raise PointsmanError(
-                Kind.INVALID,
-                "name a file, or give up what was declared",
-                hint="pointsman profile NAME FILE, or pointsman profile NAME --forget",
-            )
-        if file is None:
-            found = client.call("DELETE", f"{place}/reference").body
-        else:
-            features = client.get(place)["features"]
-            made = _profiled(file, features)
-            found = client.call("PUT", f"{place}/reference", body=made).body
-        if not structured(found, session.output):
-            say(found["sentence"])
-
-
-def _profiled(file: Path, features: list[dict[str, Any]]) -> bytes:
-    """The profile of a file's columns that are features of the project."""
-    import msgspec
-
-    from pointsman.judge.profile import Profile, profiled
-
-    rows, columns = _read(file)
-    named = {"string", "boolean"}
-    kinds = {
-        feature["name"]: "category" if feature["type"] in named else "number"
-        for feature in features
-        if feature["name"] in columns
-    }
-    if not kinds:
-        raise PointsmanError(
-            Kind.INVALID,
-            f"{file} has no column that is a feature of the project",
-            hint=f"features are {', '.join(feature['name'] for feature in features[:10])}",
-        )
-    missing = [feature["name"] for feature in features if feature["name"] not in columns]
-    for name in missing:
-        say(f"{file} has no column {name}: it is not compared")
-    made = Profile(
-        features=profiled(rows, kinds),  # type: ignore[arg-type]  # both kinds there are
-        n=len(rows),
-        effective=float(len(rows)),
-        source=f"{file.name}, {len(rows):,} rows",
-    )
-    return msgspec.json.encode(made)
-
-
-def _read(file: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows of a file, a sample of them where there are many, and the names of its columns."""
-    import duckdb
-
-    readers = {".parquet": "read_parquet", ".jsonl": "read_json", ".csv": "read_csv"}
-    suffix = next((end for end in (".parquet", ".jsonl", ".csv") if end in file.suffixes), "")
-    if not suffix:
-        raise PointsmanError(
-            Kind.INVALID,
-            f"{file} is none of .parquet, .csv, .csv.gz and .jsonl",
-            hint="write the data in one of these",
-        )
-    try:
-        with duckdb.connect() as connection:
-            every = getattr(connection, readers[suffix])(str(file))
-            found = every.query(
-                "file",
-                _SAMPLE,
-            )
-            columns = [column[0] for column in found.description]
-            rows = [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
-    except duckdb.Error as error:
-        raise PointsmanError(
-            Kind.INVALID, f"{file} cannot be read: {str(error).splitlines()[0]}"
-        ) from None
-    if not rows:
-        raise PointsmanError(Kind.INVALID, f"{file} has no rows")
-    return rows, columns

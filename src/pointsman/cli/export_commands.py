@@ -69,11 +69,11 @@ def export(  # noqa: PLR0913, PLR0917 - one parameter an option
             count = session.client().download(path, query, sys.stdout.buffer)
             sys.stdout.flush()
         else:
-            count = _to_file(session, path, query, Path(output))
+            count = to_file(session, path, query, Path(output))
         warn(f"{int(count['x-pointsman-decisions']):,} decisions")
 
 
-def _to_file(session: Session, path: str, query: dict[str, Any], target: Path) -> Any:
+def to_file(session: Session, path: str, query: dict[str, Any], target: Path) -> Any:
     """Writes beside the file first: one of that name is whole, or as it was."""
     part = target.with_name(target.name + ".part")
     try:

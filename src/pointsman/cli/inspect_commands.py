@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 import typer
 
+from pointsman.cli.colours import colours
 from pointsman.cli.output import Format, say, structured, table, warn, when
 from pointsman.cli.quality_view import show_quality
 from pointsman.cli.session import ProjectName, Session, reporting
@@ -108,6 +109,7 @@ def decisions(  # noqa: PLR0913, PLR0917 - a parameter of a command is an option
                 )
                 for row in found["decisions"]
             ),
+            colours=colours(()),
         )
 
 

@@ -1,7 +1,8 @@
 """What inputs and answers of a project are compared with, and how decisions are counted beside it.
 
-A reference is declared by somebody, or made of the first decisions that a champion answers. It is
-never made anew while that champion serves: what it is compared with must not move along.
+A reference is declared by somebody, or came with the champion's version from its registry
+(`registered`), or is made of the first decisions that a champion answers. It is never made anew
+while that champion serves: what it is compared with must not move along.
 """
 
 import hashlib
@@ -111,7 +112,7 @@ class Baselines:
 
 
 def _outdated(current: Reference, project: IngestProject) -> bool:
-    return not current.actor and current.version != project.champion
+    return not current.declared and current.version != project.champion
 
 
 def reference(name: str, made: Profile, now_ms: int, actor: str = "") -> Reference:

@@ -79,12 +79,13 @@ class DriftRoutes:
         return await run_in_threadpool(self._declare, name, body, who)
 
     def forget(self, request: Request, tenant: str, project: str) -> dict[str, Any]:
-        """Gives up what was declared: the champion's own first decisions count again."""
+        """Gives up what was declared: what came with the champion counts again, else its own first
+        decisions."""
         name, who = qualified(tenant, project), caller(request).actor
         self._projects.current(name)
         with self._ledger.reading() as connection:
             stored = references.current(connection, name)
-        if stored is None or not stored.actor:
+        if stored is None or not stored.declared:
             raise PointsmanError(
                 Kind.NOT_FOUND,
                 f"nobody declared a reference of {name}",
@@ -105,7 +106,7 @@ class DriftRoutes:
             raise PointsmanError(
                 Kind.INVALID,
                 f"the body is no profile: {error}",
-                hint="`pointsman profile FILE --project NAME` makes one",
+                hint="`pointsman profile NAME FILE` makes one of a file",
             ) from None
         wrong = problems(made, [feature.name for feature in table.features], len(body))
         if wrong:

@@ -9,6 +9,8 @@ from pointsman.controller import problem
 from pointsman.domain.errors import Kind, PointsmanError
 
 BODY_BYTES: Final = 1 << 20
+PAGE_BYTES: Final = 16 << 20
+"""Of a report, which is a page with all its scripts."""
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
@@ -27,13 +29,16 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value for name, value in scope["headers"]}
-        error = self._refusal(headers, opened=_opens_a_page(scope, headers))
+        limit = PAGE_BYTES if _sends_a_page(scope) else BODY_BYTES
+        error = self._refusal(headers, limit, opened=_opens_a_page(scope, headers))
         if error is not None:
             await problem.answer(error)(scope, receive, send)
             return
-        await self._app(scope, _bounded(receive), send)
+        await self._app(scope, _bounded(receive, limit), send)
 
-    def _refusal(self, headers: dict[str, bytes], *, opened: bool) -> PointsmanError | None:
+    def _refusal(
+        self, headers: dict[str, bytes], limit: int, *, opened: bool
+    ) -> PointsmanError | None:
         host = _bare(headers.get("host", b"").decode("latin-1"))
         if host not in self._hosts:
             return PointsmanError(
@@ -49,8 +54,8 @@ class Edge:
                 Kind.FORBIDDEN, "requests from pages of another origin are not answered"
             )
         length = headers.get("content-length", b"0")
-        if length.isdigit() and int(length) > BODY_BYTES:
-            return _too_large()
+        if length.isdigit() and int(length) > limit:
+            return _too_large(limit)
         return None
 
 
@@ -62,7 +67,18 @@ def _opens_a_page(scope: Scope, headers: dict[str, bytes]) -> bool:
     return page and scope["method"] == "GET" and headers.get("sec-fetch-mode") == b"navigate"
 
 
-def _bounded(receive: Receive) -> Receive:
+def _sends_a_page(scope: Scope) -> bool:
+    """A report. Its caller is asked for a token before any of it is read."""
+    path: str = scope["path"]
+    return (
+        bool(scope["method"] == "PUT")
+        and path.startswith("/v1/tenants/")
+        and path.endswith("/report")
+        and path.count("/") == 6
+    )
+
+
+def _bounded(receive: Receive, limit: int) -> Receive:
     """`receive`, which ends in an error once more than the limit came in (chunked bodies)."""
     taken = 0
 
@@ -70,15 +86,15 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > BODY_BYTES:
-            raise _too_large()
+        if taken > limit:
+            raise _too_large(limit)
         return message
 
     return counting
 
 
-def _too_large() -> PointsmanError:
-    return PointsmanError(Kind.TOO_LARGE, f"the body is larger than {BODY_BYTES} bytes")
+def _too_large(limit: int) -> PointsmanError:
+    return PointsmanError(Kind.TOO_LARGE, f"the body is larger than {limit} bytes")
 
 
 def _bare(host: str) -> str:

@@ -84,3 +84,24 @@ def copy(directory: Path, into: Path) -> None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as source, target.open("xb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def read(directory: Path, name: str, limit_bytes: int) -> bytes | None:
+    """One file below a directory, never through a link; None where there is no plain file.
+
+    Raises PointsmanError(TOO_LARGE).
+    """
+    path = directory / name
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(directory)):
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            return None
+        content = file.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise PointsmanError(Kind.TOO_LARGE, f"{name} has more than {limit_bytes:,} bytes")
+    return content

@@ -30,7 +30,7 @@ class Answer(Exception):  # noqa: N818 - an answer that is no success, not a fai
 
 
 class HttpClient:
-    """GET, and POST of small JSON documents, below one base URL.
+    """GET, POST of small JSON documents and PUT of files, below one base URL.
 
     authorization: makes the Authorization header of each request, empty for none
     timeout_s: for connecting and for each wait for bytes
@@ -79,6 +79,13 @@ class HttpClient:
         """Sends a JSON object; the answer's body is of no interest. Raises as `json`."""
         deadline = time.monotonic() + 3 * self._timeout_s
         with self._request("POST", path, json.dumps(document).encode()) as response:
+            for _ in self._chunks(response, MAX_JSON_BYTES, deadline):
+                pass
+
+    def put(self, path: str, body: bytes) -> None:
+        """Sends bytes to be kept at the path. Raises as `json`."""
+        deadline = time.monotonic() + 3 * self._timeout_s
+        with self._request("PUT", path, body) as response:
             for _ in self._chunks(response, MAX_JSON_BYTES, deadline):
                 pass
 

@@ -51,6 +51,14 @@ class LocalRegistry:
                 hint="apply again to take what is there now",
             )
 
+    def attached(self, version: ModelVersion, name: str, limit_bytes: int) -> bytes | None:
+        """A file of the version's directory; None where there is none, or the directory has changed
+        since. Raises PointsmanError(TOO_LARGE)."""
+        path = directories.allowed(Path(version.download), self._roots, version.asked)
+        if directories.digest(path)[:VERSION_DIGITS] != version.version:
+            return None
+        return directories.read(path, name, limit_bytes)
+
 
 def local_path(uri: str) -> Path:
     """The path of an absolute path or `file:` URI. Raises PointsmanError(INVALID)."""

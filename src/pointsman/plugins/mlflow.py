@@ -2,8 +2,8 @@
 
 The mlflow package is not imported: it takes seconds and hundreds of megabytes. A version's `source`
 is `models:/m-<id>`, not a path, so artifacts are found through `get-download-uri`; an unknown alias
-answers 400, not 404. All that is ever written is an alias and tags, after a rollout. All methods
-block and belong off the event loop.
+answers 400, not 404. All that is ever written is an alias and tags, after a rollout, and a profile
+beside a model, when somebody asks for that. All methods block and belong off the event loop.
 """
 
 import re
@@ -26,6 +26,7 @@ _ARTIFACTS: Final = "/api/2.0/mlflow-artifacts/artifacts"
 _MAX_DEPTH: Final = 8
 _TAG_BYTES: Final = 4_000
 _DOWNLOAD_S: Final = 600.0
+_FILE_S: Final = 30.0
 _ALIAS: Final = re.compile(r"models:/(?P<name>[^/@:]+)@(?P<alias>[A-Za-z0-9_-]{1,255})")
 _VERSION: Final = re.compile(r"models:/(?P<name>[^/@:]+)/(?P<version>[1-9][0-9]{0,9})")
 _LOGGED: Final = re.compile(r"models:/(?P<id>m-[0-9a-f]{32})")
@@ -114,6 +115,80 @@ class MlflowRegistry:
         except Answer as answer:
             self._refused(version.asked, answer)
         directories.copy(self._local(location, version.asked), into)
+
+    def attached(self, version: ModelVersion, name: str, limit_bytes: int) -> bytes | None:
+        """A file of the version's directory; None where there is none of that name.
+
+        Raises PointsmanError: BACKEND_FAILED, TOO_LARGE past `limit_bytes`.
+        """
+        return self._file(version.download, name, limit_bytes, version.asked)
+
+    def of_run(self, uri: str, limit_bytes: int) -> bytes | None:
+        """A file that a run logged (`runs:/ID/PATH`); None where there is none.
+
+        Raises as `attached`, and INVALID for another URI.
+        """
+        match = _RUN.fullmatch(uri)
+        if match is None:
+            raise PointsmanError(
+                Kind.INVALID,
+                f"{uri[:200]!r} names no file of a run",
+                hint="write runs:/RUN_ID/PATH",
+            )
+        _plain(match["path"])
+        try:
+            run = self._get("runs/get", run_id=match["id"]).get("run")
+        except Answer as answer:
+            if answer.status == 404 or answer.code in _ABSENT:
+                return None
+            self._refused(uri, answer)
+        if not isinstance(run, dict):
+            raise self._nonsense("runs/get")
+        return self._file(str(run["info"]["artifact_uri"]), match["path"], limit_bytes, uri)
+
+    def attach(self, version: ModelVersion, name: str, content: bytes) -> None:
+        """Puts a file into the version's directory, or writes over it.
+
+        Raises PointsmanError: FORBIDDEN where the server does not take artifacts for others,
+        BACKEND_FAILED.
+        """
+        if urlsplit(version.download).scheme != "mlflow-artifacts":
+            raise PointsmanError(
+                Kind.FORBIDDEN,
+                f"{version.asked}: the server does not keep its files, they are at "
+                f"{version.download[:200]!r}",
+                hint=f"put {name} beside its MLmodel file, or log it in the run and name it in the "
+                "version's tag `pointsman.profile`",
+            )
+        path = _artifact_path(version.download, self._client.host)
+        try:
+            self._client.put(f"{_ARTIFACTS}/{quote(path)}/{quote(name)}", content)
+        except Answer as answer:
+            self._refused(version.asked, answer)
+
+    def _file(self, location: str, name: str, limit_bytes: int, asked: str) -> bytes | None:
+        if urlsplit(location).scheme != "mlflow-artifacts":
+            return directories.read(self._local(location, asked), name, limit_bytes)
+        path = f"{_artifact_path(location, self._client.host)}/{name}"
+        try:
+            chunks = self._client.stream(f"{_ARTIFACTS}/{quote(path)}", limit_bytes, _FILE_S)
+            return b"".join(chunks)
+        except Answer as answer:
+            # A store below the server may call what is not there an error of its own.
+            if answer.status == 404 or answer.code in _ABSENT or not self._lists(path):
+                return None
+            self._refused(asked, answer)
+
+    def _lists(self, path: str) -> bool:
+        """Whether the server lists a file at the path."""
+        directory, _, name = path.rpartition("/")
+        try:
+            listed = self._client.json(f"{_ARTIFACTS}?{urlencode({'path': directory})}", {})
+        except Answer:
+            return True
+        return any(
+            isinstance(one, dict) and one.get("path") == name for one in listed.get("files") or ()
+        )
 
     def poll(self, names: Sequence[str]) -> dict[str, Registered]:
         """Aliases and newest version of each model, one cheap request each.

@@ -105,6 +105,14 @@ def describe(directory: Path, tags: Mapping[str, str]) -> Description:
     )
 
 
+def features_of(mlmodel: bytes) -> tuple[Feature, ...]:
+    """Named columns of a model's signature, from its `MLmodel` file; empty where it has none.
+
+    Raises PointsmanError(INVALID) where it cannot be read.
+    """
+    return _signature(_parsed(mlmodel).get("signature"))[0]
+
+
 _DATA_KEY: Final = {"sklearn": "pickled_model"}
 
 
@@ -114,8 +122,12 @@ def _document(directory: Path) -> dict[str, Any]:
         raise _invalid("there is no MLmodel file", "point at a model directory written by MLflow")
     if path.stat().st_size > MAX_MLMODEL_BYTES:
         raise _invalid("MLmodel is larger than 1 MiB", "log the model again with MLflow")
+    return _parsed(path.read_bytes())
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.safe_load(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise _invalid(f"MLmodel is not YAML: {str(error)[:200]}", "log the model again") from None
     if not isinstance(document, dict):

@@ -1,19 +1,25 @@
 """What inputs and answers of a project are compared with; and which drifts people were told of."""
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, delete, desc, func, select
+from sqlalchemy import Connection, Select, delete, desc, func, select
 from sqlalchemy.dialects import sqlite
 
 from pointsman.store import bulk
 from pointsman.store.control_schema import drift_alarm, reference, reference_row
 
+REGISTRY: Final = "registry"
+"""Actor of what came with a model's version; people's names have their token behind them."""
+_UNDECLARED: Final = ("", REGISTRY)
+
 
 class Reference(msgspec.Struct, frozen=True):
-    """One reference. id: digest of its body; actor: who declared it, empty where nobody did
+    """One reference. id: digest of its body; actor: who declared it, `REGISTRY` where it came with
+    a version, empty where it was made of decisions
 
-    version: of the champion that answered its rows, empty where none did
+    version: of the champion it came with or that answered its rows, empty where it is nobody's
     body: as the room that judges wrote it
     """
 
@@ -23,6 +29,11 @@ class Reference(msgspec.Struct, frozen=True):
     actor: str
     version: str
     body: bytes
+
+    @property
+    def declared(self) -> bool:
+        """Whether a person did."""
+        return self.actor not in _UNDECLARED
 
 
 class Alarm(msgspec.Struct, frozen=True):
@@ -41,6 +52,13 @@ class Alarm(msgspec.Struct, frozen=True):
     sentence: str
 
 
+_NEWEST: Final = (
+    desc(reference.c.made_ms),
+    desc(reference.c.actor == REGISTRY),
+    reference.c.id,
+)
+
+
 def put(connection: Connection, new: Reference) -> None:
     """The reference from now on; an older one with the same content is the newest again."""
     statement = sqlite.insert(reference).values(**msgspec.structs.asdict(new))
@@ -50,23 +68,49 @@ def put(connection: Connection, new: Reference) -> None:
 
 
 def current(connection: Connection, project: str) -> Reference | None:
-    """The newest that somebody declared, else the newest that made itself."""
+    """The newest that somebody declared, else the newest of a champion; of the same moment, that
+    which came with it."""
     query = (
         select(reference)
         .where(reference.c.project == project)
-        .order_by(desc(reference.c.actor != ""), desc(reference.c.made_ms), reference.c.id)
+        .order_by(reference.c.actor.in_(_UNDECLARED), *_NEWEST)
         .limit(1)
     )
-    found = connection.execute(query).mappings().first()
-    return None if found is None else Reference(**found)
+    return _one(connection, query)
+
+
+def undeclared(connection: Connection, project: str) -> Reference | None:
+    """As `current`, were nothing declared."""
+    query = select(reference).where(
+        reference.c.project == project, reference.c.actor.in_(_UNDECLARED)
+    )
+    return _one(connection, query.order_by(*_NEWEST).limit(1))
 
 
 def of_version(connection: Connection, project: str, version: str) -> Reference | None:
-    """The one that was made of the first decisions of a champion."""
+    """That which came with a champion, else the one that was made of its first decisions."""
     query = select(reference).where(
-        reference.c.project == project, reference.c.actor == "", reference.c.version == version
+        reference.c.project == project,
+        reference.c.actor.in_(_UNDECLARED),
+        reference.c.version == version,
     )
-    found = connection.execute(query.limit(1)).mappings().first()
+    order = (desc(reference.c.actor == REGISTRY), desc(reference.c.made_ms))
+    return _one(connection, query.order_by(*order).limit(1))
+
+
+def registered(connection: Connection, project: str, version: str) -> list[Reference]:
+    """Those that came with a version of that name, the newest first."""
+    query = select(reference).where(
+        reference.c.project == project,
+        reference.c.actor == REGISTRY,
+        reference.c.version == version,
+    )
+    found = connection.execute(query.order_by(desc(reference.c.made_ms)))
+    return [Reference(**row) for row in found.mappings()]
+
+
+def _one(connection: Connection, query: Select[Any]) -> Reference | None:
+    found = connection.execute(query).mappings().first()
     return None if found is None else Reference(**found)
 
 
@@ -96,8 +140,8 @@ def take_gathered(connection: Connection, project: str, version: str) -> list[by
 
 
 def forget(connection: Connection, project: str) -> int:
-    """How many declared ones went, so that the project's own counts again."""
-    chosen = (reference.c.project == project) & (reference.c.actor != "")
+    """How many declared ones went, so that what the champion has counts again."""
+    chosen = (reference.c.project == project) & reference.c.actor.not_in(_UNDECLARED)
     return connection.execute(delete(reference).where(chosen)).rowcount
 
 

@@ -49,6 +49,9 @@ from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
 from pointsman.controller.quality_routes import QualityRoutes
 from pointsman.controller.reachable import Reachable
+from pointsman.controller.registered import Registered
+from pointsman.controller.report_routes import ReportRoutes
+from pointsman.controller.reports import Reports
 from pointsman.controller.rollcall import RollCall
 from pointsman.controller.rollout_routes import RolloutRoutes
 from pointsman.controller.rollout_view import RolloutViews
@@ -83,6 +86,7 @@ ARCHIVE_S: Final = 10.0
 FOLLOW_S: Final = 0.5
 ROLLOUT_S: Final = 1.0
 COMPARE_S: Final = 20.0
+PROFILE_S: Final = 5.0
 
 
 class SystemClock:
@@ -160,7 +164,18 @@ def _graph(
     telling = Loop("outbox", deeds.others, ROLLOUT_S)
     drifts = Drifts(ledger, projects)
     comparing = Loop("drift", Teller(ledger, drifts).turn, COMPARE_S)
-    loops = [ingesting, watching, following, growing, telling, keeping, archiving, comparing]
+    registered = Loop("profiles", Registered(ledger, projects, known).turn, PROFILE_S)
+    loops = [
+        ingesting,
+        watching,
+        following,
+        growing,
+        telling,
+        keeping,
+        archiving,
+        comparing,
+        registered,
+    ]
     reachable = Reachable({registry.name: registry.check for registry in registries})
     machinery = Machinery(
         partial(_behind, wanted, intake, clock.now_ms()),
@@ -191,6 +206,7 @@ def _graph(
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
         *QualityRoutes(ledger, projects).routes(),
         *ExportRoutes(exports).routes(),
+        *ReportRoutes(Reports(wanted.data / "reports", ledger, projects)).routes(),
         *AccessRoutes(ledger).routes(),
         *GatewayRoutes(feed, blobs, explanations.feedback).routes(),
         *SystemRoutes(

@@ -16,7 +16,16 @@ from pointsman.plugins.local import LocalRegistry
 from pointsman.plugins.mlflow import MlflowRegistry, MlflowServer
 from pointsman.plugins.mlflow_webhook import WebhookVerifier
 from pointsman.plugins.webhook import WebhookNotifier
-from pointsman.ports import Clock, ModelVersion, Notifier, Registered, Registry
+from pointsman.ports import (
+    PROFILE_FILE,
+    PROFILE_TAG,
+    Clock,
+    ModelVersion,
+    Notifier,
+    Profiled,
+    Registered,
+    Registry,
+)
 from pointsman.runtime import preparation
 from pointsman.runtime.blobs import BlobStore
 from pointsman.spec import references
@@ -25,6 +34,7 @@ from pointsman.store.database import reader
 from pointsman.wiring.settings import Settings
 
 _log = structlog.get_logger(__name__)
+PROFILE_BYTES: Final = 4 << 20
 LOCAL: Final = "local"
 """What `--trust-registry` calls the directories named by --allow-local."""
 
@@ -64,7 +74,7 @@ class Sources:
     """All registries as one. Versions come back with the name of their registry in their URI, so
     that a pin means the same whatever registries are added later."""
 
-    def __init__(self, registries: Sequence[MlflowRegistry], local: Registry) -> None:
+    def __init__(self, registries: Sequence[MlflowRegistry], local: LocalRegistry) -> None:
         self._registries = {registry.name: registry for registry in registries}
         self._local = local
 
@@ -142,6 +152,25 @@ class Sources:
                 hint="remove `onSuccess`, or roll out models:/NAME@ALIAS",
             )
         self._named(named, source).write_back(plain, alias, tags)
+
+    def profile(self, source: str, version: str) -> Profiled | None:
+        """What lies beside a pinned version, else what its tag `pointsman.profile` names.
+
+        Raises as `resolve`, and TOO_LARGE. version: other files of a path are another one
+        """
+        found = self.resolve(source)
+        if found.version != version:
+            return None
+        place = PROFILE_FILE
+        if found.registry == self._local.name:
+            body = self._local.attached(found, PROFILE_FILE, PROFILE_BYTES)
+            return None if body is None else Profiled(place, body)
+        registry = self._named(found.registry, source)
+        body = registry.attached(found, PROFILE_FILE, PROFILE_BYTES)
+        if body is None and PROFILE_TAG in found.tags:
+            place = f"{found.tags[PROFILE_TAG]}, named by the tag {PROFILE_TAG}"
+            body = registry.of_run(found.tags[PROFILE_TAG], PROFILE_BYTES)
+        return None if body is None else Profiled(place, body)
 
     def holder(self, version: ModelVersion) -> Registry:
         """The registry a version came from."""

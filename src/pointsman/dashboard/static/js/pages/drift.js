@@ -1,12 +1,12 @@
 // Do inputs still look like they did, and how do versions probably do before labels come.
 
 import { html, nothing } from "lit";
-import { at, get } from "../api.js";
+import { at, call, get } from "../api.js";
 import "../chart.js";
 import { colouring, faded } from "../colours.js";
 import { clock, number, percent, when, whole } from "../format.js";
 import { Page } from "../page.js";
-import { badge, empty, grid, swatch } from "../parts.js";
+import { badge, empty, grid, problem, swatch } from "../parts.js";
 
 const METRICS = ["accuracy", "precision", "recall", "f1", "auc"];
 
@@ -14,19 +14,20 @@ class Drift extends Page {
   async load() {
     const { name, query } = this.place;
     const asked = { step: query.step || "" };
-    const [found, performance, column] = await Promise.all([
+    const [found, performance, report, column] = await Promise.all([
       get(at(name, "/drift"), asked),
       get(at(name, "/performance")),
+      get(at(name, "/report:about")),
       query.column ? get(at(name, "/drift/column"), { ...asked, name: query.column, at_ms: query.at }).catch(() => null) : null,
     ]);
-    return { found, performance, column };
+    return { found, performance, report, column };
   }
 
   amend(detail) {
     this.dispatchEvent(new CustomEvent("amend", { detail, bubbles: true }));
   }
 
-  show({ found, performance, column }) {
+  show({ found, performance, report, column }) {
     return html`<h1 class="hidden">Drift of ${this.place.name}</h1><div class="grid">
       <section class="card wide"><div class="row apart"><h2>Do inputs look as before</h2>${this.steps(found)}</div>
         ${found.reference ? this.map(found) : empty(`Nothing to compare with yet: ${found.waits_for}. Or declare what it should look like:`, `pointsman profile ${this.place.name.split("/").at(-1)} training.parquet`)}
@@ -34,7 +35,32 @@ class Drift extends Page {
       ${column ? this.two(column) : nothing}
       ${found.reference && found.starts.length ? this.list(found) : nothing}
       ${this.estimated(performance)}
+      ${this.report(report)}
     </div>`;
+  }
+
+  /** Evidently's pages, made elsewhere of full records, for those who may export. */
+  report(found) {
+    const made = found.made_ms !== null;
+    return html`<section class="card wide"><h2>Evidently</h2>
+      ${made ? html`<p><button class="link" @click=${() => this.openReport()}>Evidently report of ${when(found.made_ms)}</button> <span class="small quiet">in another tab, for who may export</span></p>${problem(this.refused)}` : empty("No report yet. Every column and the labels of the last days beside those before:", `pointsman report ${this.place.name.split("/").at(-1)} --evidently`)}
+    </section>`;
+  }
+
+  /** The tab is opened at once: a browser takes one that comes later for an advertisement. */
+  async openReport() {
+    const tab = window.open("about:blank", "_blank");
+    try {
+      const { path } = await call("POST", at(this.place.name, "/report:open"));
+      if (!tab) throw new Error("the browser keeps tabs from being opened here");
+      tab.opener = null;
+      tab.location.replace(path);
+      this.refused = null;
+    } catch (error) {
+      tab?.close();
+      this.refused = error;
+    }
+    this.requestUpdate();
   }
 
   steps(found) {
@@ -44,7 +70,7 @@ class Drift extends Page {
   /** Features by time: the stronger the colour, the further from the reference; ▲ is an alarm. */
   map(found) {
     const { reference, starts } = found;
-    const said = html`<p class="small">Beside ${reference.source} (n=${whole(reference.n)}${reference.actor ? html`, declared by ${reference.actor}` : nothing}). A cell is the population stability index of that ${found.step_s < 86400 ? "hour" : "day"}; ▲ is a drift: over its limit, more than chance makes at that n, and a discovery among all that was looked at. Drift says where to look; it changes nothing by itself.</p>`;
+    const said = html`<p class="small">Beside ${reference.source} (n=${whole(reference.n)}${reference.actor === "registry" ? ", from the registry" : reference.actor ? `, declared by ${reference.actor}` : nothing}). A cell is the population stability index of that ${found.step_s < 86400 ? "hour" : "day"}; ▲ is a drift: over its limit, more than chance makes at that n, and a discovery among all that was looked at. Drift says where to look; it changes nothing by itself.</p>`;
     if (!starts.length) return html`${said}${empty("No decisions beside the reference yet. Send traffic:", "curl -d @person.json http://127.0.0.1:8700/v1/projects/NAME:predict")}`;
     const shown = found.step_s < 86400 ? (ms) => clock(ms / 1000, true) : (ms) => new Date(ms).toISOString().slice(5, 10);
     const open = this.place.query;
