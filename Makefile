@@ -38,6 +38,6 @@ bench: setup  ## figures and ratios against other servers, in one run; writes be
 	@$(BIN)/python -m bench $(ARGS)
 
 lock: setup  ## resolve pyproject.toml anew into the hash-pinned lock
-	@$(BIN)/uv pip compile pyproject.toml --extra mlflow --group dev --universal \
+	@$(BIN)/uv pip compile pyproject.toml --extra mlflow --extra otel --group dev --universal \
 	  --python-version 3.11 --generate-hashes --no-annotate --no-header --upgrade \
 	  --output-file requirements/lock.txt

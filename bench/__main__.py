@@ -26,7 +26,7 @@ from rich.console import Console
 CONNECTIONS: Final = 32
 OPEN_RATE: Final = 0.7
 """Load of the open phase, as a share of the server's own throughput: busy, but not drowning."""
-PARTS: Final = ("decide", "journal", "models", "tick")
+PARTS: Final = ("decide", "journal", "models", "tick", "tracing")
 """Modules beside this one that measure a part by itself and judge their own budgets."""
 MARKS: Final = [
     Mark(ours.NATIVE, peers.FASTAPI, 10),

@@ -1,7 +1,7 @@
 """Pointsman under test: `pointsman serve` with one worker and everything on."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -45,7 +45,12 @@ the model that the other servers serve."""
 
 
 @contextmanager
-def pointsman(subject: Subject, directory: Path, cores: Cores) -> Iterator[Server]:
+def pointsman(
+    subject: Subject,
+    directory: Path,
+    cores: Cores,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """Everything on: rules, validation, decision log, metrics.
 
     The gateway, its parent and the model runner have the server's core. The controller with its
@@ -57,7 +62,9 @@ def pointsman(subject: Subject, directory: Path, cores: Cores) -> Iterator[Serve
     with Processes(directory) as processes:
         arguments = ("--workers", "1", "--allow-local", str(directory), "--log-level", "warning")
         with on_core(cores.server):
-            serving = started.pointsman(processes, directory / "data", arguments)
+            serving = started.pointsman(
+                processes, directory / "data", arguments, environment=environment
+            )
         serving = started.ready(serving)
         _apply(serving, project)
         wait_for(f"{serving.data_url}/v2/models/income/ready", directory / "pointsman.log")

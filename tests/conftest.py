@@ -22,8 +22,10 @@ BY_FILE = (
     "tests/archive/",
     "tests/cli/",
     "tests/controller/",
+    "tests/gateway/",
     "tests/monitoring/",
     "tests/plugins/",
+    "tests/runtime/",
     "tests/wiring/",
 )
 """Where tests of a file share servers: two workers would each start them."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from pointsman.alerts.message import Message
 from pointsman.domain.errors import PointsmanError
+
+if TYPE_CHECKING:
+    # Whoever prepares or runs models knows this page, and has no use for what alerts need.
+    from pointsman.alerts.message import Message
 
 PROFILE_FILE: Final = "pointsman_profile.json"
 """What a version's inputs looked like when it was trained: a file beside its `MLmodel`."""
@@ -121,7 +124,7 @@ class Receiver(Protocol):
     def type(self) -> str:
         """`webhook`, `slack`, `email` or `pagerduty`."""
 
-    def deliver(self, message: Message) -> None:
+    def deliver(self, message: "Message") -> None:
         """Returns once it has been taken; the same message may come again, with the same id.
 
         Blocking, for at most a minute. Raises RefusedError, or PointsmanError for everything else

@@ -13,6 +13,7 @@ from control_process import ControlProcess, project
 VERBS = """
     init lint plan apply get list status history diff undo explain kill unkill doctor version
     serve gateway controller key token proposals verify promote pause resume abort retry approve
+    alerts
 """
 
 

@@ -4,8 +4,9 @@ before labels come. Everything is real but time, models and the registry."""
 import msgspec
 import pytest
 from tests.controller.logged_world import FILE, LoggedWorld
-from tests.controller.rollout_world import DAY, NAME
+from tests.controller.rollout_world import DAY, MINUTE, NAME
 
+from alerting_world import Alarmed
 from pointsman.controller.drift_routes import DriftRoutes
 from pointsman.controller.drifting import Asked, Drifts
 from pointsman.controller.estimates import Estimates
@@ -274,4 +275,33 @@ def test_a_rollout_waits_where_the_project_wants_it_to(tmp_path):
         world.tick()
 
     assert (world.phase, world.share()) == ("running", 0.1)
+    world.close()
+
+
+class AlarmedLog(Alarmed, LoggedWorld):
+    """Somebody hears of alerts."""
+
+
+def test_a_drift_is_an_alert_until_a_day_without_one(tmp_path):
+    """With index, limit, n and what was done; and one more message when it is over."""
+    world = AlarmedLog(tmp_path, FILE)
+    world.serve()
+    world.day(1_000)
+    world.day(richer=3.0)
+    world.teller.turn()
+    world.watch(MINUTE)
+
+    assert world.open() == ["drift"]
+    (alert,) = [one for body in world.receiver.bodies for one in body["alerts"]]
+    assert (alert["event"], alert["kind"], alert["n"]) == ("firing", "drift", 400)
+    assert alert["value"] > alert["bound"] >= 0.1
+    assert alert["metric"] == "population stability index of amount"
+    assert "nothing" in alert["deed"]
+
+    world.log(400)
+    world.pass_time(DAY)
+    world.teller.turn()
+    world.watch(MINUTE)
+
+    assert (world.open(), world.heard()[-1]) == ([], ("resolved", "drift"))
     world.close()

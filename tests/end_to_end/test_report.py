@@ -134,7 +134,7 @@ def _listening(page: Page) -> list[str]:
 def _shows_drift(page: Page) -> None:
     """What was moved is detected, what was not is not; and there is a part on classes."""
     for column, drift in (("amount", "Detected"), ("country", "Not Detected")):
-        row = page.locator("tr").filter(has_text=re.compile(rf"^\s*{column}\s*(num|cat)"))
+        row = page.get_by_role("row").filter(has=page.get_by_role("cell", name=column, exact=True))
         row.get_by_text(drift, exact=True).wait_for(timeout=SLOW_S * 1000)
     page.get_by_text("Classification").first.wait_for(timeout=SLOW_S * 1000)
 

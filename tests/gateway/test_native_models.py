@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import yaml
 
+from datadog_agent import running
 from pointsman.domain import artifact
 from pointsman.domain.artifact import ArtifactFile, ArtifactManifest
 from pointsman.domain.records import DecisionRecord
 from pointsman.domain.table import Feature, FeatureType, Runtime, Shadow, Variant
+from pointsman.telemetry.context import parse
 
 CLASSES = ("legit", "fraud")
 ROW = {"amount": 0.25, "age-years": 41, "country": "DE"}
@@ -90,7 +92,16 @@ def start_runner(world):
 
 
 @pytest.fixture(scope="module")
-def setup(shared_world, kit):
+def agent():
+    """Receives the traces of the worker: all there is here happens with tracing on."""
+    with running() as started, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", started.http)
+        patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+        yield started
+
+
+@pytest.fixture(scope="module")
+def setup(shared_world, kit, agent):
     """A worker with a native challenger, and the runner it needs."""
     world = shared_world
     runner, path = start_runner(world)
@@ -106,7 +117,7 @@ def setup(shared_world, kit):
     ]
     variants = {"champion": "legit", "challenger": challenger}
     world.publish([world.project(variants, rules, deadline_ms=1500)])
-    worker = world.worker(runner_socket=path)
+    worker = world.worker(runner_socket=path, tracing=True)
     yield worker
     runner.send_signal(signal.SIGTERM)
     runner.wait(10)
@@ -122,6 +133,22 @@ def test_a_native_variant_answers(setup):
 
     assert (answer["variant"], answer["version"]) == ("challenger", "9")
     assert answer["probabilities"] == {"legit": 0.75, "fraud": 0.25}
+
+
+def test_a_call_of_the_runner_is_a_span_of_a_client(setup, agent):
+    """Within the request's own; where the model failed it says how, and who answered instead."""
+    traces = [parse(setup.predict(row)[1]["traceparent"].encode(), None).trace
+              for row in (ROW, ROW | {"amount": -3.0})]  # fmt: skip
+    good, bad = agent.trace(traces[0], 3), agent.trace(traces[1], 3)
+    call = good["call challenger"]
+
+    assert call["kind"] == "SPAN_KIND_CLIENT"
+    assert call["attributes"]["pointsman.runtime"] == "native"
+    assert call["parent_span_id"] == good["POST /v1/projects/{project}:predict"]["span_id"]
+    assert call.get("status", {}) == {}
+    assert bad["call challenger"]["attributes"]["error.type"] == "error"
+    answered = bad["POST /v1/projects/{project}:predict"]["attributes"]
+    assert (answered["pointsman.variant"], answered["pointsman.reason"]) == ("champion", "FALLBACK")
 
 
 def test_a_stalled_variant_is_replaced_within_the_deadline(setup):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -104,9 +105,20 @@ def _serving(name: str, reports: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Parent, str]]:
+def datagrams() -> Iterator[socket.socket]:
+    """The UDP socket of a Datadog agent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
+        listening.bind(("127.0.0.1", 0))
+        yield listening
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory, datagrams: socket.socket
+) -> Iterator[tuple[Parent, str]]:
     """A parent that is ready, and the admin token it printed."""
-    parent = Parent("serve", tmp_path_factory.mktemp("serve"))
+    address = f"127.0.0.1:{datagrams.getsockname()[1]}"
+    parent = Parent("serve", tmp_path_factory.mktemp("serve"), "--dogstatsd", address)
     try:
         found = re.search(r"pmt_\S+", parent.ready())
         assert found, parent.said()
@@ -181,6 +193,36 @@ def test_a_kill_switch_is_heeded_within_a_second(served: tuple[Parent, str]) -> 
 
     assert (killed["workers"]["serving"], reasons) == (2, {"KILLED"})
     assert took_s < 1.0
+
+
+def test_what_the_workers_count_reaches_a_datadog_agent(
+    served: tuple[Parent, str], datagrams: socket.socket
+) -> None:
+    """Told by their parent, every ten seconds, added up over both."""
+    parent, _ = served
+    parent.ask("story")
+    datagrams.settimeout(LIMIT_S)
+    lines: list[str] = []
+    wanted = re.compile(r"pointsman\.requests:\d+\|c\|#route:predict,status:200")
+    deadline = time.monotonic() + LIMIT_S
+    while not any(map(wanted.fullmatch, lines)) and time.monotonic() < deadline:
+        lines = datagrams.recv(65_535).decode().split("\n")
+
+    assert any(map(wanted.fullmatch, lines)), lines
+
+
+def test_tracing_that_cannot_be_is_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the variable, and with what it may say; not by every worker at its first request."""
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "sometimes")
+    ports = ("--port", "0", "--admin-port", "0")
+
+    done = run_to_its_end("serve", "--data", str(tmp_path), "--tracing", *ports)
+
+    assert done.returncode == 1
+    assert b"OTEL_TRACES_SAMPLER: 'sometimes' is not known" in done.stderr
+    assert b"parentbased_traceidratio" in done.stderr
 
 
 def test_a_second_one_on_the_same_directory_is_refused(served: tuple[Parent, str]) -> None:

@@ -42,6 +42,7 @@ COLUMNS: Final[dict[Kind, dict[str, str]]] = {
         "idempotency_key": "VARCHAR",
         "key": "VARCHAR",
         "fault": "VARCHAR",
+        "quality": "VARCHAR[]",
     },
     "shadows": {
         "id": "VARCHAR",
@@ -118,6 +119,7 @@ def decision_of(row: dict[str, Any]) -> DecisionRecord:
     body["propensities"] = tuple((p["variant"], p["propensity"]) for p in row["propensities"])
     body["probabilities"] = tuple(row["probabilities"])
     body["live"] = tuple(row["live"])
+    body["quality"] = tuple(row.get("quality") or ())
     return DecisionRecord(**body)
 
 

@@ -2,12 +2,19 @@
 
 # ruff: noqa: FBT002 - a parameter of a command is an option of it
 
-from typing import Annotated, Any
+from tempfile import NamedTemporaryFile
+from typing import Annotated, Any, Final
 
 import typer
 
+from pointsman.cli.export_commands import moment
 from pointsman.cli.output import say, structured, table, when
 from pointsman.cli.session import ProjectName, Session, reporting
+from pointsman.domain.errors import Kind, PointsmanError
+
+_LOGGED: Final = "SELECT * FROM file USING SAMPLE reservoir(20000 ROWS) REPEATABLE (7)"
+_LEVEL: Final = 0.01
+"""Chance of telling two stretches apart that do not differ."""
 
 
 def register(app: typer.Typer) -> None:
@@ -22,10 +29,22 @@ def drift(
     every: Annotated[
         bool, typer.Option("--all", help="Every feature, also those that look as before.")
     ] = False,
+    together: Annotated[
+        str,
+        typer.Option(
+            "--together",
+            metavar="BEFORE..NOW",
+            help="Train a classifier to tell two times apart: 14d..7d is the week before the last "
+            "beside the last.",
+        ),
+    ] = "",
 ) -> None:
     """Say which inputs and answers no longer look like the reference, the worst first."""
     session: Session = context.obj
     with reporting():
+        if together:
+            _together(session, project, together)
+            return
         query = {"step": step} if step else {}
         found = session.client().get(f"{session.project(project)}/drift", query)
         if structured(found, session.output):
@@ -34,6 +53,83 @@ def drift(
             say(f"{found['project']}: {found['waits_for']}")
             return
         _show(found, every=every)
+
+
+def _together(session: Session, project: str, span: str) -> None:
+    """All features together: decisions of one stretch of time beside those of the next."""
+    from pointsman.cli import together
+
+    begin, dots, middle = span.partition("..")
+    if not dots:
+        raise PointsmanError(
+            Kind.INVALID,
+            f"{span!r} names no two stretches of time",
+            hint="--together 14d..7d: from 14 to 7 days ago beside the days since",
+        )
+    ends = moment(begin), moment(middle)
+    if not 0 < ends[0] < ends[1]:
+        raise PointsmanError(Kind.INVALID, f"{begin} is not before {middle}")
+    before, now = (_logged(session, project, *one) for one in (ends, (ends[1], 0)))
+    try:
+        found = together.told_apart(
+            [row for _, row in before],
+            [row for _, row in now],
+            [unit for unit, _ in (*before, *now)],
+        )
+    except ValueError as error:
+        raise PointsmanError(
+            Kind.INVALID, f"{len(before):,} decisions beside {len(now):,}: {error}"
+        ) from None
+    except ImportError as error:
+        raise PointsmanError(
+            Kind.NOT_AVAILABLE_YET,
+            f"{error.name} is not installed",
+            hint="pip install 'pointsman[mlflow]'",
+        ) from None
+    import msgspec
+
+    if structured(msgspec.to_builtins(found), session.output):
+        return
+    said = "can be told apart" if found.p_value <= _LEVEL else "cannot be told apart"
+    say(
+        f"{project}: decisions since {when(ends[1])} {said} from those since {when(ends[0])}: AUC "
+        f"{found.auc:.3f} (0.5 is not at all), p={found.p_value:.4f}, n={found.before:,} and "
+        f"{found.now:,} of which {found.units:,} units were asked"
+    )
+    if found.p_value <= _LEVEL:
+        table(
+            ["FEATURE", "#AUC LOST WITHOUT IT"],
+            ((name, f"{lost:.3f}") for name, lost in found.features[:10]),
+        )
+
+
+def _logged(session: Session, project: str, since: int, until: int) -> list[tuple[str, Any]]:
+    """Unit and features of decisions, a sample where there are many."""
+    import duckdb
+
+    query = {"format": "parquet", "since_ms": since, "until_ms": until or ""}
+    with NamedTemporaryFile(suffix=".parquet") as file:
+        session.client().download(f"{session.project(project)}/decisions:export", query, file)
+        file.flush()
+        with duckdb.connect() as connection:
+            found = connection.read_parquet(file.name).query("file", _LOGGED)
+            if found is None:
+                return []
+            names = {
+                at: column.removeprefix("feature.")
+                for at, column in enumerate(found.columns)
+                if column.startswith("feature.")
+            }
+            unit, own = found.columns.index("unit"), found.columns.index("id")
+            return [
+                (str(row[own] if row[unit] is None else row[unit]), _features(row, names))
+                for row in found.fetchall()
+                if any(row[at] is not None for at in names)
+            ]
+
+
+def _features(row: tuple[Any, ...], names: dict[int, str]) -> dict[str, Any]:
+    return {name: row[at] for at, name in names.items()}
 
 
 def _show(found: dict[str, Any], *, every: bool) -> None:

@@ -1,4 +1,4 @@
-"""shadow, explain, decisions, feedback, doctor, version, verify."""
+"""shadow, quality, explain, decisions, feedback, doctor, version, verify."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,9 @@ from urllib.parse import quote
 
 import typer
 
+from pointsman.cli.colours import colours
 from pointsman.cli.output import Format, say, structured, table, warn, when
+from pointsman.cli.quality_view import show_quality
 from pointsman.cli.session import ProjectName, Session, reporting
 from pointsman.cli.shadow_view import show_shadow
 from pointsman.domain.errors import PointsmanError
@@ -15,7 +17,7 @@ _MARKS = {"ok": "ok", "warning": "warn", "failed": "FAIL"}
 
 
 def register(app: typer.Typer) -> None:
-    for command in (shadow, explain, decisions, feedback, doctor, version, verify):
+    for command in (shadow, quality, explain, decisions, feedback, doctor, version, verify):
         app.command()(command)
 
 
@@ -26,6 +28,21 @@ def shadow(context: typer.Context, project: ProjectName) -> None:
         found = session.client().get(f"{session.project(project)}/shadow")
         if not structured(found, session.output):
             show_shadow(found)
+
+
+def quality(
+    context: typer.Context,
+    project: ProjectName,
+    hours: Annotated[
+        int, typer.Option("--hours", min=1, max=336, help="How far back to look.")
+    ] = 24,
+) -> None:
+    """Say which rows were not as the project expects, and what became of them."""
+    session: Session = context.obj
+    with reporting():
+        found = session.client().get(f"{session.project(project)}/quality", {"hours": hours})
+        if not structured(found, session.output):
+            show_quality(found)
 
 
 def explain(
@@ -92,6 +109,7 @@ def decisions(  # noqa: PLR0913, PLR0917 - a parameter of a command is an option
                 )
                 for row in found["decisions"]
             ),
+            colours=colours(()),
         )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     # Rich takes longer to import than most commands take to answer.
     from rich.table import Table
 
+_OF_VARIANTS: Final = frozenset({"VARIANT", "ASSIGNED", "SERVED", "SHADOW"})
+"""Columns whose cells have a variant's colour, where it is known."""
+
 _WHOLE: Final = frozenset({"METRIC", "VARIANT", "INTERVAL", "VERSION", "RUNTIME", "RULE"})
+
+
+_PLAIN: Final[Mapping[str, str]] = {}
 
 
 class Format(StrEnum):
@@ -48,17 +54,30 @@ def warn(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
-    """Prints rows below headings, as wide as the terminal, or as they are into a pipe."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str = "",
+    colours: Mapping[str, str] = _PLAIN,
+) -> None:
+    """Prints rows below headings, as wide as the terminal, or as they are into a pipe.
+
+    colours: of variants, by name
+    """
     from rich.console import Console
 
     console = Console()
     if not console.is_terminal:
         console.width = 200
-    console.print(table_of(columns, rows, title))
+    console.print(table_of(columns, rows, title, colours))
 
 
-def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> "Table":
+def table_of(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str = "",
+    colours: Mapping[str, str] = _PLAIN,
+) -> "Table":
     """Rows below headings, to be printed by rich."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -75,7 +94,13 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]], title: st
             overflow="fold",
         )
     for row in rows:
-        shown.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+        texts = ["" if cell is None else str(cell) for cell in row]
+        shown.add_row(
+            *(
+                Text(text, style=colours.get(text, "") if column in _OF_VARIANTS else "")
+                for column, text in zip(columns, texts, strict=True)
+            )
+        )
     return shown
 
 

@@ -84,6 +84,12 @@ HostNames = Annotated[
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Beyond loopback without keys and without TLS.")
 ]
+Tracing = Annotated[
+    bool, typer.Option("--tracing", help="Traces and events by OTLP, as the OTEL_* variables say.")
+]
+Dogstatsd = Annotated[
+    str | None, typer.Option("--dogstatsd", help="HOST:PORT of a Datadog agent, for metrics.")
+]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="debug, info, warning, error.")]
 
 
@@ -113,6 +119,8 @@ def serve(
     allow_local: Roots = None,
     admin_host_name: HostNames = None,
     insecure: Insecure = False,
+    tracing: Tracing = False,
+    dogstatsd: Dogstatsd = None,
     log_level: LogLevel = None,
 ) -> None:
     """Run everything on this machine: gateway workers, model runner, controller."""
@@ -140,6 +148,8 @@ def serve(
             local_roots=allow_local,
             admin_host_names=_plain(admin_host_name),
             insecure=insecure or None,
+            tracing=tracing or None,
+            dogstatsd=dogstatsd,
             log_level=log_level,
         )
         raise typer.Exit(serving.serve(wanted))
@@ -161,6 +171,8 @@ def gateway(
     port: Port = None,
     workers: Workers = None,
     insecure: Insecure = False,
+    tracing: Tracing = False,
+    dogstatsd: Dogstatsd = None,
     log_level: LogLevel = None,
 ) -> None:
     """Run gateway workers and a model runner, for a controller elsewhere."""
@@ -176,6 +188,8 @@ def gateway(
             port=port,
             workers=workers,
             insecure=insecure or None,
+            tracing=tracing or None,
+            dogstatsd=dogstatsd,
             log_level=log_level,
             admin_url=admin_url or session.url,
             gateway_token=_secret(gateway_token, shown=said_here) or session.token,
@@ -201,6 +215,8 @@ def controller(
     allow_local: Roots = None,
     admin_host_name: HostNames = None,
     insecure: Insecure = False,
+    tracing: Tracing = False,
+    dogstatsd: Dogstatsd = None,
     log_level: LogLevel = None,
 ) -> None:
     """Run the controller alone: admin API, ingester, registry watch."""
@@ -225,6 +241,8 @@ def controller(
             "local_roots": allow_local,
             "admin_host_names": _plain(admin_host_name),
             "insecure": insecure or None,
+            "tracing": tracing or None,
+            "dogstatsd": dogstatsd,
             "log_level": log_level,
         }
         wanted = settings.load(**given)
@@ -235,6 +253,7 @@ def controller(
                 hint="keep it on loopback behind a proxy with TLS, or say --insecure",
             )
         wanted.check_secrets()
+        wanted.check_tracing()
         control.run(wanted)
 
 

@@ -1,7 +1,7 @@
 """`pointsman status` as people see it."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from rich.console import Console, Group
@@ -54,9 +54,9 @@ def _parts(found: dict[str, Any]) -> Iterator[str | Tree | Table]:
             f"{proposal['from_version']} to {proposal['to_version']} ({proposal['asked']})"
         )
     yield from _workers(found)
+    own = colours(variant["name"] for variant in found["variants"])
     if found.get("rollout") is not None:
-        names = [variant["name"] for variant in found["variants"]]
-        yield tree_of(found["rollout"], _actual(found), colours(names))
+        yield tree_of(found["rollout"], _actual(found), own)
     yield table_of(
         ["RULE", "VARIANT", "#TARGET", "#ACTUAL", "#DECISIONS"],
         (
@@ -70,6 +70,7 @@ def _parts(found: dict[str, Any]) -> Iterator[str | Tree | Table]:
             for rule in found["rules"]
             for first, arm in _firsts(rule["arms"])
         ),
+        colours=own,
     )
     yield table_of(
         ["VARIANT", "VERSION", "#DECISIONS", "#LABELLED", "RUNTIME", "WHY THIS RUNTIME"],
@@ -84,8 +85,9 @@ def _parts(found: dict[str, Any]) -> Iterator[str | Tree | Table]:
             )
             for variant in found["variants"]
         ),
+        colours=own,
     )
-    yield from _all_figures(found)
+    yield from _all_figures(found, own)
 
 
 def _actual(found: dict[str, Any]) -> defaultdict[str, float | None]:
@@ -107,7 +109,7 @@ def _workers(found: dict[str, Any]) -> Iterator[str]:
             yield f"  worker {worker['slot']}: {worker['problem']}"
 
 
-def _all_figures(found: dict[str, Any]) -> Iterator[str | Table]:
+def _all_figures(found: dict[str, Any], own: Mapping[str, str]) -> Iterator[str | Table]:
     """Variants of a split by what it drew; the others by all their traffic, and said to be so."""
     compared: set[str] = set()
     for rule in found["rules"]:
@@ -115,18 +117,18 @@ def _all_figures(found: dict[str, Any]) -> Iterator[str | Table]:
         if arms:
             compared |= {arm["variant"] for arm in arms}
             yield f"rule {rule['rule']}, epoch {rule['epoch']}: {rule['figures_of']}"
-            yield from _figures([(arm["variant"], arm["figures"]) for arm in arms])
+            yield from _figures([(arm["variant"], arm["figures"]) for arm in arms], own)
     asked = [variant for variant in found["variants"] if variant["decisions"]]
     others = [variant for variant in asked if variant["name"] not in compared]
     if others:
         yield others[0]["figures_of"]
-        yield from _figures([(variant["name"], variant["figures"]) for variant in others])
+        yield from _figures([(one["name"], one["figures"]) for one in others], own)
     idle = [variant["name"] for variant in found["variants"] if not variant["decisions"]]
     if idle:
         yield f"no figures, since they answered nothing yet: {', '.join(idle)}"
 
 
-def _figures(variants: list[tuple[str, dict[str, Any]]]) -> Iterator[Table]:
+def _figures(variants: list[tuple[str, dict[str, Any]]], own: Mapping[str, str]) -> Iterator[Table]:
     """One line a metric and variant, variants below each other: comparing is what people come for,
     and lines stay readable however many variants there are."""
     names = list(dict.fromkeys(name for _, figures in variants for name in figures))
@@ -142,6 +144,7 @@ def _figures(variants: list[tuple[str, dict[str, Any]]]) -> Iterator[Table]:
                 for name in names
                 for place, (variant, figures) in enumerate(variants)
             ),
+            colours=own,
         )
 
 

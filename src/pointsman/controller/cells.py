@@ -212,9 +212,11 @@ class _Group:
         unit = record.unit_hash
         self._cost.observe(unit, record.cost)
         failed = record.served != record.assigned
-        if record.unasked or (not record.action and not failed):
+        unasked = record.unasked
+        if not record.action and (unasked or not failed):
             return  # nobody was asked for an answer: none was slow, and none failed
-        self._error.observe(unit, float(failed))
+        if not unasked:
+            self._error.observe(unit, float(failed))
         if not record.withheld:  # how long the request took is what the row that failed took
             self._latency.observe(record.latency_us)
         if record.action:

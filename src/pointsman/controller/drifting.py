@@ -239,9 +239,12 @@ class Teller:
                 "at_ms": looks[0].at_ms,
                 "psi": [round(look.distance.psi, 4) for look in looks],
             },
-            tell=True,
         )
-        alarms = [Alarm(name, reference, look.at_ms, look.name, text) for look in looks]
+        alarms = [
+            Alarm(name, reference, look.at_ms, look.name, found.psi, found.limit, found.n, text)
+            for look in looks
+            for found in [look.distance]
+        ]
         self._ledger.note(entry, lambda connection: references.tell(connection, alarms))
 
 

@@ -164,6 +164,7 @@ def facts(record: DecisionRecord) -> dict[str, Any]:
         "latency": f"{record.latency_us} us",
         "table": f"version {record.table}, {record.digest[:16]}",
         "live": ", ".join(record.live),
+        "quality": ", ".join(record.quality),
     }
 
 

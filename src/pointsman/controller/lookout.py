@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 from pointsman.alerts import of_serving, of_traffic
 from pointsman.alerts.condition import Condition
 from pointsman.alerts.machine import Sight
+from pointsman.alerts.of_drift import Drifted, drifted
 from pointsman.alerts.of_evidence import Judged, of_evidence
 from pointsman.alerts.of_rollout import Growing, of_rollout
 from pointsman.alerts.of_serving import Behind, Switch, Worker
@@ -27,7 +28,7 @@ from pointsman.domain.alert import INSTALLATION, OF_PROJECTS, Kind
 from pointsman.rollout.machine import Event
 from pointsman.rollout.plan import SetAlias
 from pointsman.spec.models import Project
-from pointsman.store import audit, outbox, overview, published, pulses, rollouts
+from pointsman.store import audit, outbox, overview, published, pulses, references, rollouts
 from pointsman.store import switches as local_switches
 from pointsman.store.revisions import Revision
 
@@ -89,6 +90,7 @@ class Lookout:
                 frozenset({Kind.VARIANT_OUT, Kind.KILLED}): lambda tx: self._switches(tx, at),
                 frozenset({Kind.NOT_SERVED}): lambda _: self._served(at),
                 frozenset({Kind.WRITE_BACK}): lambda tx: _write_back(tx, at, now_ms),
+                frozenset({Kind.DRIFT}): lambda tx: _drifted(tx, at, now_ms),
             }
             sights = [_look(at.name, kinds, look, connection) for kinds, look in looks.items()]
             sights.append(self._evidence(connection, at, now_ms))
@@ -197,6 +199,18 @@ def _write_back(connection: Connection, at: Place, now_ms: int) -> Iterator[Cond
     if told is not None and error and now_ms - told.at_ms < window_ms:
         alias = str(told.payload.get("alias", ""))
         yield of_serving.write_back(at.name, alias, error, final=True)
+
+
+def _drifted(connection: Connection, at: Place, now_ms: int) -> Iterator[Condition]:
+    """What people were told of the newest hour or day that is over."""
+    wanted = at.project.spec.drift
+    window_ms = wanted.window_s * 1000
+    since = now_ms - now_ms % window_ms - window_ms
+    found = [
+        Drifted(one.name, one.psi, one.bound, one.n, one.sentence)
+        for one in references.alarms(connection, at.name, since)
+    ]
+    yield from drifted(at.name, found, window_ms, holds=wanted.on_drift == "hold")
 
 
 def _worker(report: WorkerReport, revision: Revision) -> Worker:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from prometheus_client.core import GaugeMetricFamily, Metric
+from sqlalchemy import Connection
 
 from pointsman.controller.ledger import Ledger
 from pointsman.controller.rollout_view import RolloutViews
@@ -18,7 +19,9 @@ from pointsman.judge.verdict import Code
 from pointsman.rollout.machine import Phase
 from pointsman.rollout.observation import Verdict
 from pointsman.spec import canonical
-from pointsman.store import outbox, overview, published, revisions
+from pointsman.store import outbox, overview, published, references, revisions
+from pointsman.store.revisions import Revision
+from pointsman.store.sketches import DAY_S
 
 _DAY_MS: Final = 86_400_000
 PROJECT_PHASES: Final = ("serving", "updating", "degraded", "killed", "published")
@@ -52,6 +55,10 @@ _FAMILIES: Final = {
         "variant",
     ),
     "pointsman_kill_switches": ("Kill switches that are set at the controller.", ""),
+    "pointsman_drifted_columns": (
+        "Inputs and answers that drifted in the newest hour or day that is over.",
+        "",
+    ),
     "pointsman_outbox_pending": (
         "What has been decided and is not done yet: tables, aliases, notifications.",
         "",
@@ -112,6 +119,10 @@ class ProjectMetrics:
                 ).get(name, {})
                 for name, horizon in horizons.items()
             }
+            drifted = {
+                one.project: _drifted(connection, one, now_ms)
+                for one in revisions.active(connection, tenant)
+            }
             left = {one["project"]: len(outbox.left(connection, one["project"])) for one in found}
             switches = Counter(
                 "/".join(one.target.split("/")[:2]) for one in published.kill_switches(connection)
@@ -124,6 +135,7 @@ class ProjectMetrics:
             _each(families["pointsman_labels_matured_ratio"], name, matured.get(name, {}))
             _one_of(families["pointsman_project_phase"], [name], PROJECT_PHASES, one["phase"])
             families["pointsman_kill_switches"].add_metric([name], switches[name])
+            families["pointsman_drifted_columns"].add_metric([name], drifted.get(name, 0))
             families["pointsman_outbox_pending"].add_metric([name], left[name])
             rollout = self._views.glance(name)
             if rollout is not None:
@@ -158,6 +170,14 @@ def _one_of(
 ) -> None:
     for one in all_of:
         family.add_metric([*about, str(one)], float(str(one) == true))
+
+
+def _drifted(connection: Connection, revision: Revision, now_ms: int) -> int:
+    window_ms = DAY_S * 1000
+    if b'"drift"' in revision.spec:
+        window_ms = canonical.parse(revision.spec).spec.drift.window_s * 1000
+    since = now_ms - now_ms % window_ms - window_ms
+    return len({one.name for one in references.alarms(connection, revision.project, since)})
 
 
 def _label_horizon_ms(spec: bytes) -> int | None:

@@ -8,6 +8,7 @@ whole tick is thrown away and made again.
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -43,7 +44,15 @@ _LONGEST_REST_S: Final = 3.0
 class Rollouts:
     """Ticks every project that declares a rollout. Blocking; safe to use from several threads."""
 
-    def __init__(self, ledger: Ledger, watch: Watch, deeds: Deeds) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        watch: Watch,
+        deeds: Deeds,
+        witness: Callable[[str, Seen, Transition], None] | None = None,
+    ) -> None:
+        """witness: told of each transition once it is committed; may neither raise nor block"""
+        self._witness = witness
         self._ledger = ledger
         self._watch = watch
         self._deeds = deeds
@@ -136,6 +145,8 @@ class Rollouts:
                 actor=record.actor or ACTOR,
                 sentence=record.sentence,
             )
+            if self._witness is not None:
+                self._witness(name, seen, record)
 
     def ask(self, name: str, wanted: Command) -> Answer:
         """Carries a command out, or refuses it, with the sentence. `wanted.seq` is given here.

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from pointsman.decide.allocation import initial, reallocate
+from pointsman.decide.expectations import quality_of
 from pointsman.decide.guards import guards_of
 from pointsman.domain import table
 from pointsman.domain.errors import Kind, PointsmanError, Violation
@@ -90,7 +91,7 @@ def compile_project(project: Project, state: ProjectState) -> ProjectTable:
     A rule's epoch goes up if its `fingerprint` differs from the one the state remembers; other
     rules keep theirs.
     Errors: UNAVAILABLE naming every variant that is not resolved, NOT_AVAILABLE_YET for a rule
-    whose action has no engine yet.
+    whose action has no engine yet, INVALID for expectations the features cannot meet.
     """
     spec = project.spec
     variants = _variants(project, state)
@@ -116,6 +117,7 @@ def compile_project(project: Project, state: ProjectState) -> ProjectTable:
         deadline_ms=spec.deadline,
         durability=spec.log.durability,
         on_log_failure=spec.log.on_failure,
+        quality=quality_of(spec.quality, state.features),
     )
     prints = tuple(fingerprint(fresh, place) for place in range(len(rules)))
     counted = tuple(

@@ -3,7 +3,7 @@
 import importlib.util
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -53,13 +53,14 @@ def mlflow(processes: Processes, home: Path, wanted_port: int = 0) -> tuple[Proc
     return process, f"http://{HOST}:{port}"
 
 
-def pointsman(
+def pointsman(  # noqa: PLR0913 - what an operator may say
     processes: Processes,
     data: Path,
     arguments: tuple[str, ...],
     *,
     ports: tuple[int, int] = (0, 0),
     name: str = "pointsman",
+    environment: Mapping[str, str] | None = None,
 ) -> Running:
     """`pointsman serve`, as soon as it says where it is; `ready` waits until it serves.
 
@@ -70,7 +71,7 @@ def pointsman(
     command += ["--host", HOST, "--port", str(data_port)]
     command += ["--admin-host", HOST, "--admin-port", str(admin_port), *arguments]
     # Long enough for workers to finish what is in flight, and the ingester its turn.
-    process = processes.start(name, command, stop_s=40.0)
+    process = processes.start(name, command, environment, stop_s=40.0)
     process.wait_until(lambda: "admin API" in _greeting(process), START_LIMIT_S)
     found = _greeting(process)
     return Running(process, found["data plane"], found["admin API"], "")

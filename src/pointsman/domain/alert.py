@@ -29,6 +29,7 @@ class Kind(StrEnum):
     VARIANT_ERRORS = "variant_errors"
     NOT_SERVED = "not_served"
     WRITE_BACK = "write_back"
+    DRIFT = "drift"
     REGISTRY = "registry"
     JOURNAL = "journal"
     INGEST_LAG = "ingest_lag"
@@ -149,6 +150,13 @@ USUAL: Final[Mapping[Kind, Usual]] = MappingProxyType(
             _MINUTE,
             10 * _SECOND,
             window_ms=_DAY,
+        ),
+        Kind.DRIFT: Usual(
+            "An input or an answer no longer looks like the reference, in the newest hour or day "
+            "that is over.",
+            _WARNING,
+            0,
+            10 * _SECOND,
         ),
         Kind.REGISTRY: Usual("A registry does not answer.", _WARNING, 2 * _MINUTE, _MINUTE),
         Kind.JOURNAL: Usual(

@@ -11,9 +11,12 @@ import msgspec
 from pointsman.domain.decision import Value
 
 WITHHELD: Final = "withheld: another row of the request failed"
+"""Ends the error of a row whose variant answered, in a request that was answered with an error."""
 LATE: Final = "late"
 """Fault of a decision whose deadline had passed before its variant was asked."""
-"""Ends the error of a row whose variant answered, in a request that was answered with an error."""
+QUALITY: Final = "quality"
+"""Fault of a decision whose row had a problem that is answered by `fallback`."""
+_UNASKED: Final = frozenset({LATE, QUALITY})
 
 
 class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision"):
@@ -32,7 +35,8 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision
     probabilities: in the project's class order; empty for `:decide`
     predicted: class; action: `deny` | `allow`; both empty for `:decide`
     latency_us: from last byte read to answer encoded
-    features: the row as JSON bytes, as validated; empty for `:decide`
+    features: the row as JSON bytes, as the models saw it: validated, what was imputed in its place;
+        empty for `:decide`
     live: variants that were out, and `*` where the project was killed
     error: what went wrong on the way (fallback cause, condition error, `WITHHELD`), empty where
         nothing
@@ -40,7 +44,10 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision
     fault: why the assigned variant gave no answer, whatever did instead: `timeout`, `late` (the
         deadline had passed before it was asked), `malformed` (no probabilities, NaN among them),
         `input` (it cannot take what the caller sent), `unavailable` (the model runner was not
-        there), `error`; empty where it answered, and in records of before this field
+        there), `quality` (the row had a problem that another variant answers), `error`; empty where
+        it answered, and in records of before this field
+    quality: problems of the row, each as `feature:problem:answer`; empty where there are none, and
+        in records of before this field
     """
 
     id: str
@@ -74,12 +81,13 @@ class DecisionRecord(msgspec.Struct, frozen=True, array_like=True, tag="decision
     idempotency_key: str = ""
     key: str = ""
     fault: str = ""
+    quality: tuple[str, ...] = ()
 
     @property
     def unasked(self) -> bool:
-        """Whether its variant was never asked, the deadline having passed: no failure of its own,
-        and whoever delayed it is charged for that elsewhere."""
-        return self.fault == LATE
+        """Whether its variant was never asked, the deadline having passed or the row being unfit:
+        no failure of its own. Whoever delayed it is charged for that elsewhere."""
+        return self.fault in _UNASKED
 
     @property
     def withheld(self) -> bool:

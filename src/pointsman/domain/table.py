@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 
 from pointsman.domain.events import Event
+from pointsman.domain.quality import Quality
 
 FORMAT: Final = 1
 SPACE: Final = 1 << 32
@@ -183,6 +184,7 @@ class ProjectTable(msgspec.Struct, frozen=True):
     number: strictly increasing per project; a gateway refuses to step back except by `undo`, which
         publishes old content under a new number
     deadline_ms: for the whole request, fallbacks included
+    quality: what is done about rows with problems; None = rows with any are refused
     """
 
     tenant: str
@@ -201,6 +203,7 @@ class ProjectTable(msgspec.Struct, frozen=True):
     on_log_failure: Literal["serve_fallback_unlogged", "refuse"] = "serve_fallback_unlogged"
     format: int = FORMAT
     guards: tuple[Guard, ...] = ()
+    quality: Quality | None = None
 
 
 class TableRow(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from pointsman.gateway.pipeline import Pipeline
 from pointsman.gateway.routes import FAST, Match, Router, decoded
 from pointsman.gateway.served import Table
 from pointsman.gateway.settings import Limits
+from pointsman.gateway.tracing import Tracing
 from pointsman.gateway.work import Job
 
 _logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ class Edge:
     common: header lines of every answer (the date), renewed once a second
     buffered: body bytes of requests that are not answered yet
     now: event-loop time, renewed ten times a second: fine enough for idle connections
+    tracing: None where requests are not traced
     ready: whether new requests should come here; False before a table is loaded and while draining
     """
 
@@ -43,6 +45,7 @@ class Edge:
         self._intake = intake
         self._pipeline = pipeline
         self._counters = counters
+        self.tracing: Tracing | None = None
         self._requests: dict[tuple[str, int], int] = {}
         self.head_too_large = PointsmanError(
             Kind.TOO_LARGE,
@@ -86,17 +89,24 @@ class Edge:
             job = self._intake.read(self.table, match, exchange.headers, exchange.body, exchange)
             exchange.body = b""
             if self._pipeline.pending_rows + len(job.rows) > self.limits.pending_rows:
+                if job.trace is not None and self.tracing is not None:
+                    self.tracing.finished(job, 503, Kind.OVERLOADED.value)
                 job.close()
                 self.answered(match.route, 503)
-                exchange.refuse(self._overloaded())
+                exchange.refuse(self._overloaded(), job.trace_lines)
             else:
                 self._pipeline.submit(job)
         except PointsmanError as error:
-            self.answered(match.route, STATUS[error.kind])
+            status = STATUS[error.kind]
+            self.answered(match.route, status)
+            if self.tracing is not None:
+                self.tracing.refused(exchange.headers, match.route, match.project, error, status)
             exchange.refuse(error)
         except Exception:
             _logger.exception("a request could not be read")
             self.answered(match.route, 500)
+            if self.tracing is not None:
+                self.tracing.refused(exchange.headers, match.route, match.project, INTERNAL, 500)
             exchange.refuse(INTERNAL)
 
     def no_room(self) -> PointsmanError:
@@ -119,7 +129,7 @@ class Edge:
         self.answered(job.route, status)
         exchange = job.reply
         assert isinstance(exchange, Exchange)
-        exchange.refuse(error, f"x-decision-id: {job.id}\r\n")
+        exchange.refuse(error, f"x-decision-id: {job.id}\r\n{job.trace_lines}")
 
     def answered(self, route: str, status: int) -> None:
         """Counts an answer."""

@@ -14,6 +14,7 @@ _logger = logging.getLogger(__name__)
 
 _MOST_HEADS: Final = 1024
 _MOST_BYTES: Final = 2048
+_TRACE: Final = (b"traceparent", b"tracestate")
 _UNIQUE: Final = frozenset({b"traceparent", b"idempotency-key", b"x-request-id"})
 _PER_CONNECTION: Final = frozenset({b"connection", b"expect", b"transfer-encoding", b"upgrade"})
 _NOT_KEPT: Final = _UNIQUE | _PER_CONNECTION
@@ -52,6 +53,17 @@ class KnownHeads:
         """Forgets all where no further one can be kept; called once a second."""
         if len(self._by_bytes) >= _MOST_HEADS:
             self._by_bytes.clear()
+
+
+def fields_of(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Values by name; of a repeated one the last. Trace headers are read as HTTP has it, so that
+    several of `tracestate` are one list, and several of `traceparent` are none."""
+    fields = dict(headers)
+    if len(fields) != len(headers):
+        for name in _TRACE:
+            if name in fields:
+                fields[name] = b",".join([value for key, value in headers if key == name])
+    return fields
 
 
 def size_of(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from typing import Final
@@ -13,7 +12,7 @@ from pointsman.decide.engine import decide
 from pointsman.domain.decision import Decision, Live, Request, Value
 from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.domain.names import MAX_ID_BYTES
-from pointsman.gateway import native, oip, oip_answers
+from pointsman.gateway import mending, native, oip, oip_answers
 from pointsman.gateway.auth import Permission, Principal
 from pointsman.gateway.compress import accepted
 from pointsman.gateway.gate import unpack
@@ -21,11 +20,11 @@ from pointsman.gateway.native import Asked
 from pointsman.gateway.routes import Action, Match
 from pointsman.gateway.served import Served, Table
 from pointsman.gateway.settings import Limits
+from pointsman.gateway.tracing import Trace, Tracing, passed_on
 from pointsman.gateway.work import Job, Reply, Row
 
 Headers = dict[bytes, bytes]
 
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _VERSION_8: Final = 0x8 << 76
 _VARIANT: Final = 0b10 << 62
 _KEEP: Final = ~((0xF << 76) | (0b11 << 62))
@@ -34,9 +33,12 @@ _KEEP: Final = ~((0xF << 76) | (0b11 << 62))
 class Intake:
     """Reads and decides requests; one a worker."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, tracing: Tracing | None = None
+    ) -> None:
         self._time = loop.time
         self._limits = limits
+        self._tracing = tracing
 
     def read(
         self, table: Table, match: Match, headers: Headers, body: bytes | bytearray, reply: Reply
@@ -62,6 +64,11 @@ class Intake:
         wanted = get(b"x-request-timeout-ms")
         if wanted is not None:
             budget_s = min(budget_s, _timeout_s(wanted))
+        trace: Trace | None = None
+        if self._tracing is None:
+            lines = passed_on(headers, id_)
+        else:
+            lines, trace = self._tracing.begin(headers, id_)
         action = match.action
         live = served.live  # Read once: a kill switch must not tear this request.
         job = Job(
@@ -74,7 +81,7 @@ class Intake:
             pin or "",
             caller.key,
             "" if key is None else key.decode("ascii"),
-            _traceparent(get(b"traceparent"), id_),
+            lines,
             time.time_ns() // 1_000_000,
             received_ns,
             self._time() + budget_s,
@@ -85,7 +92,13 @@ class Intake:
         packing = get(b"accept-encoding")
         if packing is not None:
             job.packing = accepted(packing)
-        _decide(job, asked, live, pin)
+        if trace is None:
+            _decide(job, asked, live, pin)
+        else:
+            trace.decide_ns = time.perf_counter_ns()
+            _decide(job, asked, live, pin)
+            trace.decided_ns = time.perf_counter_ns()
+            job.trace = trace
         if action is not Action.DECIDE:
             job.waiting = len(job.rows)
         return job
@@ -94,14 +107,18 @@ class Intake:
         self, served: Served, match: Match, headers: Headers, body: bytes | bytearray
     ) -> Asked:
         limits = self._limits
+        door = served.door
         encoding = headers.get(b"content-encoding")
         if encoding is not None:
             body = unpack(body, encoding, limits)
         if match.action is Action.INFER:
-            return oip.read_infer(
-                served, body, headers.get(b"inference-header-content-length"), limits
-            )
+            length = headers.get(b"inference-header-content-length")
+            if door is not None:
+                return mending.read_infer(served, door, body, length, limits)
+            return oip.read_infer(served, body, length, limits)
         if match.action is Action.PREDICT:
+            if door is not None:
+                return mending.read_predict(served, door, body, limits)
             return native.read_predict(served, body, limits)
         return native.read_decide(served, body, limits)
 
@@ -113,19 +130,26 @@ def _encoder(action: Action) -> Callable[[Job], tuple[str, bytes]]:
 
 
 def _decide(job: Job, asked: Asked, live: Live, pin: str | None) -> None:
-    """Decides every row. Rows that share a unit share the decision: it depends on nothing else."""
+    """Decides every row, and writes on it what is not as the project expects."""
     served = job.served
-    compiled, members = served.compiled, served.members
-    units, context = asked.units, asked.context
-    rows = job.rows
-    if not asked.many:
-        unit = units[0]
-        decision = decide(compiled, live, Request(job.id, unit, context, pin))
-        member = members[decision.assigned]
-        rows.append(
+    if asked.many:
+        _decide_each(job, asked, live, pin)
+    else:
+        unit, context = asked.units[0], asked.context
+        decision = decide(served.compiled, live, Request(job.id, unit, context, pin))
+        member = served.members[decision.assigned]
+        job.rows.append(
             Row(job, job.id, unit, context, decision, asked.rows[0], asked.features[0], member)
         )
-        return
+    if asked.marks is not None and served.door is not None:
+        mending.mark(job, served.door, asked.marks)
+
+
+def _decide_each(job: Job, asked: Asked, live: Live, pin: str | None) -> None:
+    """Rows that share a unit share the decision: it depends on nothing else."""
+    served, rows = job.served, job.rows
+    compiled, members = served.compiled, served.members
+    units, context = asked.units, asked.context
     shared: Decision | None = None
     if len(units) == 1 and units[0] is not None:
         shared = decide(compiled, live, Request(job.id, units[0], context, pin))
@@ -190,11 +214,3 @@ def _timeout_s(header: bytes) -> float:
             hint="milliseconds for the whole request, for example 150",
         )
     return int(header) / 1000.0
-
-
-def _traceparent(given: bytes | None, id_: str) -> str:
-    """The caller's trace context, passed on; else one derived from the decision id, not sampled."""
-    if given is not None and len(given) == 55 and _TRACEPARENT.fullmatch(given):
-        return given.decode("ascii")
-    text = id_.replace("-", "")
-    return f"00-{text}-{text[16:]}-00"

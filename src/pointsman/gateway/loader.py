@@ -15,8 +15,11 @@ from pointsman.decide.table import load as compile_table
 from pointsman.domain import artifact
 from pointsman.domain.artifact import ArtifactManifest
 from pointsman.domain.errors import Kind, PointsmanError, Violation
+from pointsman.domain.quality import Quality
 from pointsman.domain.table import Feature, Guard, ProjectTable, Runtime, TableRow, Variant, digest
 from pointsman.gateway.counters import Counters
+from pointsman.gateway.metrics import NAMED_FEATURES
+from pointsman.gateway.quality import Door
 from pointsman.gateway.schema import Schema
 from pointsman.gateway.served import Pick, Score, Served
 from pointsman.gateway.tally import Tally
@@ -97,12 +100,25 @@ class Loader:
                 violations=tuple(found),
             )
         made = Served(compiled, Schema(table), scores, picks, self.counters)
+        if table.quality is not None:
+            made.door = await asyncio.to_thread(self._door, table, table.quality)
+            made.counters.named = _named(table.quality)
         made.tallies = {
             guard.rule: tally
             for guard in table.guards
             if (tally := self._tally(guard, table)) is not None
         }
         return made, tuple(cold)
+
+    def _door(self, table: ProjectTable, declared: Quality) -> Door:
+        needs = {
+            variant.name: [
+                one.name for one in self._manifest(variant, table).features if one.required
+            ]
+            for variant in table.variants
+            if variant.runtime is not Runtime.CONSTANT
+        }
+        return Door(table, declared, needs)
 
     def _tally(self, guard: Guard, table: ProjectTable) -> Tally | None:
         """The one there is, if there is one: its file has one writer. None where the disk has no
@@ -207,6 +223,10 @@ def decode(row: TableRow, blob: bytes) -> ProjectTable:
     if table.deadline_ms <= 0:
         found.append(Violation("deadline_ms", f"{table.deadline_ms} is not positive"))
     found += _variant_problems(table)
+    if table.quality is not None:
+        expected = [own.name for own in table.quality.features]
+        if expected != [feature.name for feature in table.features]:
+            found.append(Violation("quality", "it is not about the features there are"))
     if found:
         raise PointsmanError(
             Kind.INVALID,
@@ -214,6 +234,14 @@ def decode(row: TableRow, blob: bytes) -> ProjectTable:
             violations=tuple(found),
         )
     return table
+
+
+def _named(declared: Quality) -> frozenset[str]:
+    """Features that are counted by name: those with something declared first."""
+    usual = sorted(
+        declared.features, key=lambda own: own.low is None and not own.values and own.value is None
+    )
+    return frozenset(own.name for own in usual[:NAMED_FEATURES])
 
 
 def _variant_problems(table: ProjectTable) -> list[Violation]:

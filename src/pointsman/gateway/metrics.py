@@ -30,6 +30,11 @@ COUNTERS: Final = {
     "pointsman_fallbacks": "Rows answered by a fallback, by the variant that was assigned.",
     "pointsman_unanswered": "Rows that no variant could answer.",
     "pointsman_condition_errors": "Rows decided as DEFAULT because a condition could not be read.",
+    "pointsman_feature_problems": "Problems of rows, by feature, problem, answer and the variant "
+    "that was assigned; feature is `*` for the row and for what is no feature, variant is empty "
+    "where the row was refused.",
+    "pointsman_problem_rows": "Rows with a problem, by the variant that was assigned; empty where "
+    "the row was refused.",
     "pointsman_unlogged": "Rows answered by the champion and not recorded: the journal failed.",
     "pointsman_abandoned": "Requests whose client left before they were scored; not recorded.",
     "pointsman_shadow": "Rows for shadows, by what became of them.",
@@ -42,6 +47,7 @@ COUNTERS: Final = {
     "pointsman_tables_refused": "Project tables that were not taken into use.",
     "pointsman_worker_starts": "How often a worker was started.",
     "pointsman_guard_breaches": "Variants the local guard took out, by the metric that broke.",
+    "pointsman_telemetry_dropped": "Spans and events of traces that were lost, by reason.",
     OVERFLOW[0]: "Counts lost to a full counter file; should be 0.",
 }
 HISTOGRAMS: Final[dict[str, tuple[str, tuple[int, ...], int]]] = {
@@ -96,14 +102,32 @@ class MemberCounters:
         self.duration = Histogram(counters, "pointsman_model_duration_seconds", labels)
 
 
-class ProjectCounters:
-    """Indexes of what is counted for each project."""
+NAMED_FEATURES: Final = 100
+"""Features of a project that have series of their own; problems of the others count as `*`."""
 
-    __slots__ = ("_counters", "_project", "condition_errors", "duration", "unanswered", "unlogged")
+
+class ProjectCounters:
+    """Indexes of what is counted for each project.
+
+    named: features whose problems are counted by name
+    """
+
+    __slots__ = (
+        "_counters",
+        "_problems",
+        "_project",
+        "condition_errors",
+        "duration",
+        "named",
+        "unanswered",
+        "unlogged",
+    )
 
     def __init__(self, counters: Counters, project: str) -> None:
         self._counters = counters
         self._project = project
+        self._problems: dict[tuple[str, ...], int] = {}
+        self.named: frozenset[str] = frozenset()
         labels = (("project", project),)
         self.duration = Histogram(counters, "pointsman_request_duration_seconds", labels)
         self.condition_errors = counters.index("pointsman_condition_errors", labels)
@@ -114,6 +138,29 @@ class ProjectCounters:
         """result: `answered`, `failed`, `dropped`"""
         labels = (("project", self._project), ("variant", variant), ("result", result))
         return self._counters.index("pointsman_shadow", labels)
+
+    def problems(self, found: Iterable[tuple[str, str, str]], variant: str) -> None:
+        """Counts the problems of one row. found: feature, problem and answer of each
+
+        Series are made when first needed, of at most `NAMED_FEATURES` names, four problems each and
+        two of the row, by variant: each has the one answer the project declares.
+        """
+        values = self._counters.values
+        for feature, problem, answer in found:
+            known = feature if feature in self.named and problem != "extra" else "*"
+            key = (known, problem, answer, variant)
+            place = self._problems.get(key)
+            if place is None:
+                names = ("project", "feature", "problem", "answer", "variant")
+                labels = tuple(zip(names, (self._project, *key), strict=True))
+                place = self._counters.index("pointsman_feature_problems", labels)
+                self._problems[key] = place
+            values[place] += 1
+        place = self._problems.get((variant,))
+        if place is None:
+            own = (("project", self._project), ("variant", variant))
+            place = self._problems[variant,] = self._counters.index("pointsman_problem_rows", own)
+        values[place] += 1
 
 
 class _Merged:

@@ -11,6 +11,7 @@ from pointsman.domain.names import MAX_ID_BYTES
 from pointsman.domain.table import AttributeType
 from pointsman.gateway.answers import JSON_LINE, UNLOGGED
 from pointsman.gateway.gate import check_escapes, check_text
+from pointsman.gateway.quality import Seen
 from pointsman.gateway.schema import Schema, encode
 from pointsman.gateway.served import Served
 from pointsman.gateway.settings import Limits
@@ -31,6 +32,7 @@ class Asked(msgspec.Struct, gc=False):
     features: of each row as JSON, in the order of `rows`
     many: whether rows are decided as `<id>/<row>`; for `:predict`, whether answered as a list
     form: what an Open Inference answer needs to know of the request
+    marks: rows that are not as the project expects them, by their place; None where all are
     """
 
     units: list[str | None]
@@ -41,6 +43,7 @@ class Asked(msgspec.Struct, gc=False):
     features: list[bytes]
     many: bool
     form: Any = None
+    marks: dict[int, Seen] | None = None
 
 
 def read_predict(served: Served, body: bytes | bytearray, limits: Limits) -> Asked:
@@ -58,7 +61,7 @@ def read_predict(served: Served, body: bytes | bytearray, limits: Limits) -> Ask
     if b"\\" in body:
         check_escapes(body)
     given = asked.features
-    unit, context = _identity(schema, asked)
+    unit, context = identity(schema, asked)
     if type(given) is list:
         check_rows(len(given), len(body), limits)
         return Asked(
@@ -91,7 +94,7 @@ def read_decide(served: Served, body: bytes | bytearray, limits: Limits) -> Aske
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         check_text(body, limits.depth)
         raise explain(served.schema, body, error, features=False) from None
-    unit, context = _identity(served.schema, asked)
+    unit, context = identity(served.schema, asked)
     return Asked([unit], context, asked.variant, asked.id or "", [()], [b""], False)
 
 
@@ -170,7 +173,8 @@ def _as_declared(schema: Schema, name: str, text: str) -> Value:
     return text
 
 
-def _identity(schema: Schema, asked: Any) -> tuple[str | None, dict[str, Value]]:
+def identity(schema: Schema, asked: Any) -> tuple[str | None, dict[str, Value]]:
+    """Unit and context of a decoded body. Raises PointsmanError(INVALID) for its unit or id."""
     context: dict[str, Value]
     context = dict(schema.defaults) if asked.context is None else _to_builtins(asked.context)
     unit = settle_unit(schema, asked.unit, context)
@@ -226,7 +230,7 @@ def _head(job: Job, row: Row | None) -> str:
     named = JSON_LINE if row is None else row.member.heads[reason_of(row)]
     if not job.logged:
         named += UNLOGGED
-    return f"{named}x-decision-id: {job.id}\r\ntraceparent: {job.traceparent}\r\n"
+    return f"{named}x-decision-id: {job.id}\r\n{job.trace_lines}"
 
 
 def _alike(rows: list[Row]) -> bool:

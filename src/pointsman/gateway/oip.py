@@ -1,6 +1,6 @@
 """Open Inference Protocol v2 over REST: infer requests to rows."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
@@ -60,17 +60,26 @@ class Infer(msgspec.Struct):
     outputs: list[Wanted] | None = None
 
 
+RowsOf = Callable[
+    [Schema, Sequence[Tensor], memoryview, Gathered], tuple[list[Values], list[str | None] | None]
+]
+Read = Callable[..., list[Value]]
 _MOST: Final = 1 << 31
 _decoder = msgspec.json.Decoder(Infer)
 
 
 def read_infer(
-    served: Served, body: bytes | bytearray, json_bytes: bytes | None, limits: Limits
+    served: Served,
+    body: bytes | bytearray,
+    json_bytes: bytes | None,
+    limits: Limits,
+    rows_of: RowsOf | None = None,
 ) -> Asked:
     """The rows to be predicted.
 
     json_bytes: value of `Inference-Header-Content-Length`, None where it was not sent; the content
         type says nothing, since clients send none or a wrong one
+    rows_of: how tensors become rows, where not every problem of theirs refuses them
     Raises PointsmanError (MALFORMED, INVALID, TOO_LARGE).
     """
     schema = served.schema
@@ -82,7 +91,7 @@ def read_infer(
             return _only_raw(schema, memoryview(body), limits)
         asked, raw = _parse(body[:length], limits), memoryview(body)[length:]
     wrong = Gathered()
-    rows, units = _rows(schema, asked.inputs, raw, wrong)
+    rows, units = (rows_of or _rows)(schema, asked.inputs, raw, wrong)
     given = asked.parameters or {}
     context: dict[str, Value] = {}
     with wrong:
@@ -176,13 +185,13 @@ def _rows(
 
     wrong: takes what is wrong with each tensor; where there is anything, the rows mean nothing
     """
-    values, broken = _values(inputs, raw, schema.optional, wrong)
+    values, broken = values_of(inputs, raw, schema.optional, wrong)
     units: list[str | None] | None = None
     if schema.unit and schema.unit not in schema.names:
         broken.discard(schema.unit)
         if schema.unit in values:
             with wrong:
-                units = _units(*values.pop(schema.unit))
+                units = units_of(*values.pop(schema.unit))
     if not values and not broken:
         if not wrong.found:
             hint = f"features are {', '.join(schema.names[:12])}"
@@ -201,13 +210,19 @@ def _rows(
     return rows, units
 
 
-def _values(
-    inputs: Sequence[Tensor], raw: memoryview, optional: frozenset[str], wrong: Gathered
+def values_of(
+    inputs: Sequence[Tensor],
+    raw: memoryview,
+    optional: AbstractSet[str],
+    wrong: Gathered,
+    read: Read | None = None,
 ) -> tuple[dict[str, tuple[Tensor, list[Value]]], set[str]]:
     """Row-major values of each tensor by name, and the names of those that are broken.
 
     Every byte of `raw` belongs to a tensor.
+    read: how the values of one are read, where not as `data_of` does
     """
+    data = read or data_of
     found: dict[str, tuple[Tensor, list[Value]]] = {}
     broken: set[str] = set()
     at, lost = 0, False  # where the next binary tensor begins; whether that is still known
@@ -224,7 +239,7 @@ def _values(
                 at += len(part)
             if name in found or name in broken:
                 raise refused(f"input {name}", "is there twice", "send every input once")
-            found[name] = (tensor, _data(tensor, part, nulls=name in optional))
+            found[name] = (tensor, data(tensor, part, nulls=name in optional))
         except PointsmanError as error:
             wrong.add(error)
             broken.add(name)
@@ -235,13 +250,13 @@ def _values(
     return found, broken
 
 
-def _data(tensor: Tensor, part: memoryview | None, *, nulls: bool) -> list[Value]:
+def data_of(tensor: Tensor, part: memoryview | None, *, nulls: bool) -> list[Value]:
     """Row-major values of one tensor. part: its bytes, None where it comes as JSON"""
     name, shape = tensor.name, tensor.shape
     if tensor.datatype not in tensors.DATATYPES:
         hint = "FP64, INT64, BYTES, ..."
         raise refused(f"input {name}", f"{tensor.datatype!r} is not a datatype", hint)
-    count = shape[0] if len(shape) == 1 and 0 <= shape[0] < _MOST else _count(name, shape)
+    count = shape[0] if len(shape) == 1 and 0 <= shape[0] < _MOST else count_of(name, shape)
     if part is not None:
         return tensors.from_binary(f"input {name}", tensor.datatype, part, count)
     if tensor.data is UNSET:
@@ -268,7 +283,8 @@ def _binary_part(tensor: Tensor, size: object, left: memoryview) -> memoryview:
     return left[:size]
 
 
-def _count(name: str, shape: list[int]) -> int:
+def count_of(name: str, shape: list[int]) -> int:
+    """Values of a tensor of this shape. Raises PointsmanError(INVALID) for one that is none."""
     if len(shape) not in {1, 2} or any(not 0 <= size < _MOST for size in shape):
         hint = "one tensor [rows] a feature, or one [rows, features] for all of them"
         raise refused(f"input {name}", f"shape {shape[:8]} is not [n] or [n, m]", hint)
@@ -289,7 +305,7 @@ def _matrix(schema: Schema, tensor: Tensor, values: list[Value]) -> list[Values]
     if tensor.datatype == schema.uniform:
         return list(zip(*[iter(values)] * width, strict=True))
     columns = [
-        _feature(tensor.name, feature, tensor.datatype, values[place::width])
+        feature_of(tensor.name, feature, tensor.datatype, values[place::width])
         for place, feature in enumerate(schema.features)
     ]
     return list(zip(*columns, strict=True))
@@ -321,8 +337,8 @@ def _by_name(
         tensor, data = found
         try:
             if len(tensor.shape) == 2 and tensor.shape[1] != 1:
-                raise _not_one_a_row(tensor)
-            columns.append(_feature(feature.name, feature, tensor.datatype, data))
+                raise not_one_a_row(tensor)
+            columns.append(feature_of(feature.name, feature, tensor.datatype, data))
         except PointsmanError as error:
             wrong.add(error)
     return columns
@@ -339,13 +355,18 @@ def _misnamed(schema: Schema, given: Collection[str], wrong: Gathered) -> None:
             wrong.add(refused("inputs", f"feature {feature.name!r} is missing", hint))
 
 
-def _not_one_a_row(tensor: Tensor) -> PointsmanError:
+def not_one_a_row(tensor: Tensor) -> PointsmanError:
+    """The refusal of a tensor with other than one value a row."""
     what = f"shape {tensor.shape} is not [n] or [n, 1]"
     return refused(f"input {tensor.name}", what, "send one value a row")
 
 
-def _feature(name: str, feature: Feature, datatype: str, values: list[Value]) -> list[Value]:
-    """name: of the input the values came in. None is only ever there where it may be."""
+def feature_of(name: str, feature: Feature, datatype: str, values: list[Value]) -> list[Value]:
+    """The values as the feature's own type; None is only ever there where it may be.
+
+    name: of the input the values came in
+    Raises PointsmanError(INVALID) where the datatype or a value does not fit.
+    """
     if datatype not in tensors.ACCEPTED[feature.type]:
         raise refused(
             f"input {name}",
@@ -355,9 +376,10 @@ def _feature(name: str, feature: Feature, datatype: str, values: list[Value]) ->
     return tensors.fitted(name, feature.type, datatype, values)
 
 
-def _units(tensor: Tensor, values: list[Value]) -> list[str | None]:
+def units_of(tensor: Tensor, values: list[Value]) -> list[str | None]:
+    """The unit of each row. Raises PointsmanError(INVALID) for values that are none."""
     if len(tensor.shape) == 2 and tensor.shape[1] != 1:
-        raise _not_one_a_row(tensor)
+        raise not_one_a_row(tensor)
     if any(isinstance(value, float | bool) for value in values):
         raise refused(f"input {tensor.name}", "units are BYTES or integers", "send BYTES")
     return [checked_unit(value) for value in values if not isinstance(value, float | bool)]

@@ -61,7 +61,7 @@ def encode_infer(job: Job) -> tuple[str, bytes]:
     if raw:
         length = f"inference-header-content-length: {len(text)}\r\n"
         head = BINARY_LINE + length + head.removeprefix(JSON_LINE)
-    head = f"{head}x-decision-id: {job.id}\r\ntraceparent: {job.traceparent}\r\n"
+    head = f"{head}x-decision-id: {job.id}\r\n{job.trace_lines}"
     return head, b"".join((text, *raw))
 
 
@@ -74,7 +74,7 @@ def _usual(job: Job, row: Row) -> tuple[str, bytes]:
         f'{member.infer_head}{id_}"parameters":{{"decision_id":"{job.id}'
         f"{member.infer_bodies[reason][row.chosen]}{scores}]}}]}}"
     )
-    lines = f"x-decision-id: {job.id}\r\ntraceparent: {job.traceparent}\r\n"
+    lines = f"x-decision-id: {job.id}\r\n{job.trace_lines}"
     return member.heads[reason] + lines, text.encode()
 
 

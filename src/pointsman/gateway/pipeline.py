@@ -19,11 +19,12 @@ from pointsman.domain.names import CHAMPION
 from pointsman.gateway import records
 from pointsman.gateway.compress import packed
 from pointsman.gateway.counters import Counters
-from pointsman.gateway.errors import INTERNAL
+from pointsman.gateway.errors import INTERNAL, STATUS
 from pointsman.gateway.log import Log
 from pointsman.gateway.served import Member
 from pointsman.gateway.settings import Limits
 from pointsman.gateway.shadows import Shadows
+from pointsman.gateway.tracing import GONE, Tracing, named
 from pointsman.gateway.work import Fault, Job, Row
 
 _logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ class Pipeline:
         self._values = counters.values
         self._limits = limits
         self._runner = runner
+        self._tracing: Tracing | None = None
         self._abandoned = counters.index("pointsman_abandoned")
         self._groups: dict[Member, list[Row]] = {}
         self._bulk: deque[tuple[Member, list[Row]]] = deque()
@@ -88,6 +90,10 @@ class Pipeline:
         self.edge: Edge | None = None
         self.table = 0
         self.pending_rows = 0
+
+    def trace(self, tracing: Tracing) -> None:
+        """From now on, what happens to sampled requests is written down."""
+        self._tracing = self._shadows.tracing = tracing
 
     @property
     def busy(self) -> bool:
@@ -179,10 +185,15 @@ class Pipeline:
                 for row in rows:
                     self._score(member, [row])
             else:
-                self._failed(rows[0], _as_failure(error))
+                failure = _as_failure(error)
+                self._traced_call(member, rows, started, failure)
+                self._failed(rows[0], failure)
             return
+        ended = time.perf_counter_ns()
         member.counters.batch.observe(len(rows))
-        member.counters.duration.observe((time.perf_counter_ns() - started) // 1000)
+        member.counters.duration.observe((ended - started) // 1000)
+        if self._tracing is not None:
+            self._tracing.called(member, rows, started, ended)
         choose = member.chooser.choose
         done = self._done
         for row, probabilities in zip(rows, scores.tolist(), strict=True):
@@ -220,6 +231,7 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - whatever a model raises is the model's failure
             failure = _as_failure(error)
         member.counters.duration.observe((time.perf_counter_ns() - started) // 1000)
+        self._traced_call(member, rows, started, failure)
         try:
             if failure is None:
                 member.counters.batch.observe(len(rows))
@@ -235,6 +247,13 @@ class Pipeline:
             _logger.exception("what %s answered could not be used", member.label)
             self._give_up_rows(rows)
         self._wake()
+
+    def _traced_call(
+        self, member: Member, rows: list[Row], started: int, failure: PointsmanError | None
+    ) -> None:
+        if self._tracing is not None:
+            said = Fault.NONE if failure is None else _fault(failure)
+            self._tracing.called(member, rows, started, time.perf_counter_ns(), said)
 
     async def _ask_runner(self, member: Member, rows: list[Row], timeout_s: float) -> Any:
         if self._runner is None:
@@ -341,7 +360,7 @@ class Pipeline:
             try:
                 blobs += self._encoded([job])
             except Exception:
-                _logger.exception("the records of %s could not be made", job.id)
+                _logger.exception("the records of %s could not be made", job.id, extra=named(job))
                 self._refuse(job, INTERNAL)
             else:
                 good.append(job)
@@ -367,8 +386,8 @@ class Pipeline:
             if not job.logged or job.dropped:
                 self._answer(job)
                 continue
-            if job.served.refuse_unlogged:
-                self._refuse(job, error)
+            if job.served.refuse_unlogged or any(row.fault is Fault.QUALITY for row in job.rows):
+                self._refuse(job, error)  # not every row may be shown to the champion
                 continue
             job.logged = False
             job.failure = None
@@ -392,6 +411,8 @@ class Pipeline:
         if job.dropped:
             self._values[self._abandoned] += 1
             self.pending_rows -= len(job.rows)
+            if job.trace is not None:
+                self._traced(job, 0, GONE)
             job.close()
             return
         if job.served.tallies and job.logged:
@@ -405,7 +426,7 @@ class Pipeline:
             if job.packing and len(body) >= 1024:
                 head, body = packed(job.packing, head, body)
         except Exception:
-            _logger.exception("the answer of %s could not be made", job.id)
+            _logger.exception("the answer of %s could not be made", job.id, extra=named(job))
             self._refuse(job, INTERNAL)
             return
         self.pending_rows -= len(job.rows)
@@ -413,7 +434,11 @@ class Pipeline:
             job.reply.respond(200, head, body)
             self._count(job)
         except Exception:
-            _logger.exception("the answer of %s could not be sent and counted", job.id)
+            _logger.exception(
+                "the answer of %s could not be sent and counted", job.id, extra=named(job)
+            )
+        if job.trace is not None:
+            self._traced(job, 200)
         job.close()
 
     def _tally(self, job: Job) -> None:
@@ -422,18 +447,30 @@ class Pipeline:
             for rule, tally in job.served.tallies.items():
                 tally.count(job, [row for row in job.rows if row.decision.rule == rule])
         except Exception:
-            _logger.exception("what the guard watches of %s could not be counted", job.id)
+            _logger.exception(
+                "what the guard watches of %s could not be counted", job.id, extra=named(job)
+            )
 
     def _refuse(self, job: Job, error: PointsmanError) -> None:
         if not job.rows:
             return  # given up
         assert self.edge is not None
         self.pending_rows -= len(job.rows)
+        if job.trace is not None:
+            self._traced(job, STATUS[error.kind], error.kind.value)
         job.close()
         try:
             self.edge.refuse(job, error)
         except Exception:
-            _logger.exception("%s could not be refused", job.id)
+            _logger.exception("%s could not be refused", job.id, extra=named(job))
+
+    def _traced(self, job: Job, status: int, failed: str = "") -> None:
+        """Tells of a sampled request; whatever goes wrong there, the answer goes out."""
+        assert self._tracing is not None
+        try:
+            self._tracing.finished(job, status, failed)
+        except Exception:
+            _logger.exception("%s could not be traced", job.id, extra=named(job))
 
     def _give_up(self, jobs: Iterable[Job]) -> None:
         """The last resort: whoever has no answer yet gets the refusal, and the room comes back."""

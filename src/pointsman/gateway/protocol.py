@@ -21,7 +21,7 @@ from pointsman.domain.errors import Kind, PointsmanError
 from pointsman.gateway.answers import CONTINUE, refusal
 from pointsman.gateway.errors import STATUS
 from pointsman.gateway.exchange import Exchange
-from pointsman.gateway.heads import Head, not_http, size_of
+from pointsman.gateway.heads import Head, fields_of, not_http, size_of
 
 if TYPE_CHECKING:
     from pointsman.gateway.edge import Edge
@@ -223,7 +223,7 @@ class FastLane(HttpToolsProtocol):
         self.phase = Phase.BODY
         edge = self.edge
         headers = self.headers
-        fields = dict(headers)
+        fields = fields_of(headers)
         most = edge.limits.head_bytes
         if self._head_bytes + self._chunk > most and size_of(self.url, headers) > most:
             self._refuse_connection(431, edge.head_too_large)

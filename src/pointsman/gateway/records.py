@@ -60,6 +60,7 @@ def decision(job: Job, row: Row, table: int, *, failed: bool) -> bytes:
             job.idempotency_key,
             job.key,
             row.fault,
+            row.quality,
         )
     )
 

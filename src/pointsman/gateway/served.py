@@ -14,6 +14,7 @@ from pointsman.gateway.answers import JSON_LINE
 from pointsman.gateway.auth import Gatekeeper, Permission, Shut
 from pointsman.gateway.counters import Counters
 from pointsman.gateway.metrics import MemberCounters, ProjectCounters
+from pointsman.gateway.quality import Door
 from pointsman.gateway.routes import Action, Match
 from pointsman.gateway.schema import Schema, encode
 from pointsman.gateway.tally import Tally
@@ -95,6 +96,7 @@ class Served:
 
     probabilities: `%`-format of the class-to-probability object of a native answer
     tallies: what is counted for guards, by rule; empty where the table declares none
+    door: what rows are checked by; None where the table says nothing of it
     """
 
     __slots__ = (
@@ -103,6 +105,7 @@ class Served:
         "counters",
         "deadline_s",
         "digest",
+        "door",
         "durable",
         "key",
         "live",
@@ -147,6 +150,7 @@ class Served:
             for variant in table.variants
         }
         self.tallies: Mapping[str, Tally] = {}
+        self.door: Door | None = None
         self.pins = _pins(table.variants)
         self.probabilities = (
             "{" + ",".join(_json(name).replace("%", "%%") + ":%r" for name in table.classes) + "}}"

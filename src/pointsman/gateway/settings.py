@@ -67,6 +67,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     balancer_wait_s: on SIGTERM, time between answering `not ready` and closing the listener, for a
         load balancer to notice. 0 because `serve` has none; 5 suits Kubernetes
     drain_s: for requests in flight, after that
+    tracing: whether requests are traced, as the OTEL_* variables of the environment say
+    trace_unit: what events say of a unit: `none`, `hashed` or `plain`
     die_with_parent: ask the kernel to end this process with its parent (Linux)
     """
 
@@ -85,6 +87,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_s: float = 25.0
     die_with_parent: bool = True
     log_level: str = "info"
+    tracing: bool = False
+    trace_unit: str = "none"
     limits: Limits = Limits()
 
     @property

@@ -19,6 +19,7 @@ from pointsman.journal.codec import encode_record
 
 if TYPE_CHECKING:
     from pointsman.gateway.pipeline import Runner
+    from pointsman.gateway.tracing import Trace, Tracing
 
 BATCH_ROWS: Final = 32
 CALLS: Final = 4
@@ -32,6 +33,7 @@ class _Watch(msgspec.Struct, gc=False):
     served: Served
     member: Member
     values: Values
+    trace: "Trace | None"
 
 
 class Shadows:
@@ -51,6 +53,7 @@ class Shadows:
         self._values = counters.values
         self._room = limits.shadow_rows
         self._runner = runner
+        self.tracing: Tracing | None = None
         self._waiting: deque[_Watch] = deque()
         self._scheduled = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -63,7 +66,7 @@ class Shadows:
         if len(self._waiting) >= self._room:
             self._values[job.served.counters.shadow(member.name, "dropped")] += 1
             return
-        self._waiting.append(_Watch(row.id, job.at_ms, job.served, member, row.values))
+        self._waiting.append(_Watch(row.id, job.at_ms, job.served, member, row.values, job.trace))
         self._wake()
 
     def _wake(self) -> None:
@@ -80,7 +83,7 @@ class Shadows:
         while waiting and waiting[0].member is member and len(batch) < BATCH_ROWS:
             batch.append(waiting.popleft())
         if member.constant is not None:
-            self._write(batch, [member.constant] * len(batch), 0, "")
+            self._write(batch, [member.constant] * len(batch), time.perf_counter_ns(), "")
         elif member.score is not None:
             self._score(member, batch)
         else:
@@ -103,9 +106,9 @@ class Shadows:
                 for watch in batch:
                     self._score(member, [watch])
             else:
-                self._write(batch, [[]], _since_us(started), str(error))
+                self._write(batch, [[]], started, str(error))
             return
-        self._write(batch, scores, _since_us(started), "")
+        self._write(batch, scores, started, "")
 
     async def _native(self, member: Member, batch: list[_Watch]) -> None:
         started = time.perf_counter_ns()
@@ -117,17 +120,20 @@ class Shadows:
                 answer: Any = await self._runner.score(member.digest, rows, CALL_S)
         except Exception as error:  # noqa: BLE001 - a shadow's failure is only ever recorded
             said = str(error) or type(error).__name__
-            self._write(batch, [[]] * len(batch), _since_us(started), said)
+            self._write(batch, [[]] * len(batch), started, said)
             return
-        self._write(batch, answer.tolist(), _since_us(started), "")
+        self._write(batch, answer.tolist(), started, "")
 
     def _write(
         self,
         batch: Sequence[_Watch],
         scores: Sequence[list[float]],
-        latency_us: int,
+        started: int,
         error: str,
     ) -> None:
+        """started: when the shadow was asked, by `perf_counter_ns`"""
+        ended = time.perf_counter_ns()
+        latency_us = 0 if batch[0].member.constant is not None else (ended - started) // 1000
         result = "failed" if error else "answered"
         records = [
             encode_record(_record(watch, given, latency_us, error))
@@ -137,6 +143,11 @@ class Shadows:
             self._log.append(records)
         except PointsmanError:
             result = "dropped"  # nothing is owed for a shadow; the journal counts its own failure
+        if self.tracing is not None:
+            traced = [(watch.id, watch.trace) for watch in batch if watch.trace is not None]
+            if traced:
+                failed = "error" if error else ""
+                self.tracing.shadowed(traced, batch[0].member, started, ended, failed)
         for watch in batch:
             self._values[watch.served.counters.shadow(watch.member.name, result)] += 1
 
@@ -157,7 +168,3 @@ def _record(watch: _Watch, scores: list[float], latency_us: int, error: str) -> 
         latency_us,
         error[:1000],
     )
-
-
-def _since_us(started: int) -> int:
-    return (time.perf_counter_ns() - started) // 1000

@@ -38,7 +38,8 @@ _MAX_TEXT: Final = 64
 _OURS: Final = frozenset({Fault.ERROR, Fault.TIMEOUT, Fault.MALFORMED})
 """Faults of the variant itself. What the caller sent is none, nor a model runner that is starting:
 a guard that took those for one would take out a variant at every restart."""
-_NEUTRAL: Final = frozenset({Fault.UNAVAILABLE})
+_NEUTRAL: Final = frozenset({Fault.UNAVAILABLE, Fault.QUALITY})
+"""Faults that say nothing of the variant at all, neither for nor against it."""
 
 Happened = Callable[[Job, Row], bool]
 
@@ -190,11 +191,11 @@ def _happened(bound: Bound, table: ProjectTable) -> Happened:
             return lambda _, row: row.scores is not None and row.scores[positive] > limit
         case "error":
             return lambda _, row: (
-                (row.scores is None or row.tried > 1) and row.fault is not Fault.UNAVAILABLE
+                (row.scores is None or row.tried > 1) and row.fault not in _NEUTRAL
             )
         case "fallback":
             return lambda _, row: (
-                row.scores is not None and row.tried > 1 and row.fault is not Fault.UNAVAILABLE
+                row.scores is not None and row.tried > 1 and row.fault not in _NEUTRAL
             )
         case "timeout":
             return lambda _, row: row.fault == Fault.TIMEOUT

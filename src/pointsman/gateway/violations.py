@@ -39,7 +39,7 @@ def explain(
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as broken:
         return not_json(broken, body)
-    found = tuple(islice(_top(schema, value, features=features), MOST + 1))
+    found = tuple(islice(problems(schema, value, features=features), MOST + 1))
     return together(found or (Violation("", plain(str(error))),))
 
 
@@ -108,7 +108,8 @@ def not_json(error: Exception, body: bytes | bytearray) -> PointsmanError:
     return PointsmanError(Kind.MALFORMED, f"the body is not JSON: {said}", hint=hint)
 
 
-def _top(schema: Schema, value: Any, *, features: bool) -> Iterator[Violation]:
+def problems(schema: Schema, value: Any, *, features: bool) -> Iterator[Violation]:
+    """Everything that is wrong with a body that is JSON. features: whether it should have any"""
     if not isinstance(value, dict):
         yield Violation("", f"the body is {_kind(value)}, not an object", _shape_hint(features))
         return

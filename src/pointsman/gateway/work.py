@@ -11,6 +11,7 @@ from pointsman.domain.errors import PointsmanError
 
 if TYPE_CHECKING:
     from pointsman.gateway.served import Member, Served
+    from pointsman.gateway.tracing import Trace
 
 Values = tuple[Value, ...]
 
@@ -36,6 +37,7 @@ class Fault(StrEnum):
     MALFORMED = "malformed"  # what it answered are no probabilities, NaN among them
     INPUT = "input"  # it cannot take what the caller sent
     UNAVAILABLE = "unavailable"  # the model runner, or a place in its queue, was not there
+    QUALITY = "quality"  # it was not asked: the row has a problem that another variant answers
     ERROR = "error"
 
 
@@ -50,6 +52,7 @@ class Row(msgspec.Struct, gc=False):
     chosen: position of the predicted class
     error: everything that went wrong on the way, for the record
     fault: why the assigned variant did not answer, whatever did instead
+    quality: problems of the row and their answers, as the record has them
     """
 
     job: "Job"
@@ -65,6 +68,7 @@ class Row(msgspec.Struct, gc=False):
     chosen: int = -1
     error: str = ""
     fault: Fault = Fault.NONE
+    quality: tuple[str, ...] = ()
 
 
 class Job(msgspec.Struct, gc=False):
@@ -80,6 +84,8 @@ class Job(msgspec.Struct, gc=False):
     logged: False where the journal could not take the records and the project goes on without
     failure: why there is no answer: of several rows' failures, the first
     dropped: the client left before all rows were scored
+    trace_lines: header lines of the answer: its trace context
+    trace: what is written down of a sampled request
     """
 
     reply: Reply
@@ -91,7 +97,7 @@ class Job(msgspec.Struct, gc=False):
     pin: str
     key: str
     idempotency_key: str
-    traceparent: str
+    trace_lines: str
     at_ms: int
     received_ns: int
     deadline: float
@@ -105,6 +111,7 @@ class Job(msgspec.Struct, gc=False):
     failure: PointsmanError | None = None
     dropped: bool = False
     latency_us: int = 0
+    trace: "Trace | None" = None
 
     def close(self) -> None:
         """Breaks the cycle of job and rows, which no collector would."""

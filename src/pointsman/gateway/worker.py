@@ -22,7 +22,7 @@ import uvloop
 
 from pointsman.domain.errors import PointsmanError
 from pointsman.domain.records import OverrideRecord
-from pointsman.gateway import metrics
+from pointsman.gateway import logs, metrics
 from pointsman.gateway.app import App
 from pointsman.gateway.auth import Shut
 from pointsman.gateway.controller_client import ControllerClient, no_controller
@@ -40,9 +40,12 @@ from pointsman.gateway.protocol import FastLane
 from pointsman.gateway.served import Table
 from pointsman.gateway.settings import WorkerSettings, from_environment
 from pointsman.gateway.tables import TableFeed
+from pointsman.gateway.telling import UNITS
+from pointsman.gateway.tracing import Tracing
 from pointsman.journal.codec import encode_record
 from pointsman.runtime.blobs import BlobStore
 from pointsman.runtime.lifeline import die_with_parent
+from pointsman.telemetry import connect, sampling, switches
 
 _logger = logging.getLogger(__name__)
 
@@ -98,11 +101,14 @@ class Worker:
         self._gauges = WorkerGauges(self.counters, settings.slot)
         runner = self._runner = _runner(settings)
         limits = settings.limits
+        self.tracing = _tracing(settings, self.counters)
         self.pipeline = Pipeline(loop, self.log, self.counters, limits, runner)
-        closed = Shut()
-        self.edge = Edge(
-            limits, Intake(loop, limits), self.pipeline, self.counters, Table(-1, (), closed)
-        )
+        intake = Intake(loop, limits, self.tracing)
+        nothing = Table(-1, (), Shut())
+        self.edge = Edge(limits, intake, self.pipeline, self.counters, nothing)
+        if self.tracing is not None:
+            self.edge.tracing = self.tracing
+            self.pipeline.trace(self.tracing)
         self.edge.now = loop.time()
         # What the predecessor in this slot said last is no longer true.
         self._measure(ready=False, connections=0)
@@ -135,6 +141,8 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._terminate)
         await self.feed.start()
+        if self.tracing is not None:
+            self.tracing.outlet.start()
         tune_collector()
         feed = asyncio.create_task(self.feed.follow(), name="table-feed")
         keeper = asyncio.create_task(self._keep_house(), name="housekeeping")
@@ -150,6 +158,8 @@ class Worker:
                 await self.client.close()
             if self._runner is not None:
                 await self._runner.close()
+            if self.tracing is not None:
+                await asyncio.to_thread(self.tracing.outlet.close)
         return self._close()
 
     async def _settle(self) -> None:
@@ -265,6 +275,18 @@ def _runner(settings: WorkerSettings) -> Any:
     return RunnerClient(settings.runner_socket)
 
 
+def _tracing(settings: WorkerSettings, counters: Counters) -> Tracing | None:
+    """None where requests are not traced: then nothing of it is on their way."""
+    if not settings.tracing or switches.disabled(os.environ):
+        return None
+    return Tracing(
+        sampling.from_environment(os.environ),
+        lambda dropped: connect.outlet(os.environ, "pointsman-gateway", settings.stream, dropped),
+        counters,
+        UNITS[settings.trace_unit],
+    )
+
+
 def tune_collector() -> None:
     """Requests leave no cycles behind, so collections are rare, and skip what lives for ever."""
     gc.collect()
@@ -278,7 +300,7 @@ async def _run(settings: WorkerSettings) -> int:
 
 def main() -> None:
     """Runs one worker to its end. Exit codes: 0 drained, 74 the disk failed, 78 cannot start."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logs.configure()
     try:
         settings = from_environment()
     except PointsmanError as error:

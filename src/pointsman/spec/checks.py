@@ -17,6 +17,7 @@ from pointsman.spec.draft import Draft
 from pointsman.spec.models import ContextAttribute, Variant
 from pointsman.spec.pending import LATER, later_blocks, later_references
 from pointsman.spec.places import Document
+from pointsman.spec.quality_checks import check_quality
 from pointsman.spec.report import Report
 from pointsman.spec.rollouts import check_rollout
 from pointsman.spec.rules import check_rules
@@ -40,6 +41,7 @@ def check(draft: Draft, document: Document) -> list[Violation]:
     check_rules(draft, report)
     _metrics(draft, report)
     check_rollout(draft, report)
+    check_quality(draft, report)
     check_alerts(draft, report)
     later_references(draft, report)
     later_blocks(draft, report)

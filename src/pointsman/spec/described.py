@@ -41,6 +41,8 @@ KEYS: Final[dict[str, dict[str, str]]] = {
         "rollout": "How a challenger grows, step by step, judged by evidence.",
         "limits": "Blast radius: a change over it needs a second approver.",
         "drift": "When a shift of inputs or answers is told, compared with what they looked like.",
+        "quality": "What is expected of features, and what is done about rows that differ. Without "
+        "it, rows that lack features, have others or other types are refused.",
         "alerts": "Who hears of what goes wrong, and from when on. Without it, everybody hears of "
         "everything.",
     },
@@ -53,6 +55,25 @@ KEYS: Final[dict[str, dict[str, str]]] = {
         "features": "Only these are compared; without it, all.",
         "onDrift": "`warn` tells people; `hold` also keeps a rollout where it is until a window "
         "without drift.",
+    },
+    "Quality": {
+        "onMissing": "A required feature is absent or null.",
+        "onExtra": "The row has something that is no feature; `warn` leaves it out.",
+        "onType": "A value that the feature's type cannot hold.",
+        "onRange": "A value is out of its feature's `range`.",
+        "onUnseen": "A value is not among its feature's `values`.",
+        "onAllNull": "There are two features or more that may be null, and all of them are.",
+        "features": "What is expected of each, by name, and what answers it has of its own.",
+    },
+    "Expected": {
+        "range": "Lowest and highest value, both included.",
+        "values": "All values there are: text, or numbers.",
+        "value": "What stands in where the answer is `impute`.",
+        "onMissing": "As above, for this feature. For one that need not be there it is a problem "
+        "only where it has an answer here, and `warn` lets it go on as null.",
+        "onType": "As above, for this feature.",
+        "onRange": "As above, for this feature.",
+        "onUnseen": "As above, for this feature.",
     },
     "ContextAttribute": {
         "type": "Its CEL type.",

@@ -35,6 +35,7 @@ from pointsman.spec.later import (
     Requires,
     Rollout,
 )
+from pointsman.spec.quality import FeatureName, Quality
 from pointsman.spec.scalars import (
     AttributeName,
     Bytes,
@@ -53,7 +54,6 @@ DAY_MS: Final = 86_400_000
 DEFAULT_RULE: Final = "default"
 
 ClassLabel = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-FeatureName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 ModelReference = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 
 
@@ -316,6 +316,7 @@ class ProjectSpec(Block):
     rollout: Rollout | None = None
     limits: Limits | None = None
     drift: Drift = Drift()
+    quality: Quality | None = None
     alerts: Alerts = Alerts()
 
     @property

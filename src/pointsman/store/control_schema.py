@@ -304,9 +304,12 @@ drift_alarm = Table(
     Column("reference", Text, primary_key=True),
     Column("at_ms", BigInteger, primary_key=True),
     Column("name", Text, primary_key=True),
+    Column("psi", Float, nullable=False),
+    Column("bound", Float, nullable=False),
+    Column("n", BigInteger, nullable=False),
     Column("sentence", Text, nullable=False),
 )
-"""What drifted on which day, told once."""
+"""What drifted in which hour or day, told once."""
 
 alert = Table(
     "alert",

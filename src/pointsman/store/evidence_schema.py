@@ -89,9 +89,19 @@ decision = Table(
     Column("idempotency_key", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("fault", Text, nullable=False, server_default=""),
+    Column("quality", Text, nullable=False, server_default=""),
     Index("ix_decision_project", "project", "at_ms"),
 )
 """Hot rows: what joins, `explain` and `plan` need. Features stay in the journal."""
+
+Index(
+    "ix_decision_quality",
+    decision.c.project,
+    decision.c.at_ms,
+    sqlite_where=decision.c.quality != "",
+    postgresql_where=decision.c.quality != "",
+)
+"""Only of rows with problems: the others cost nothing, however many there are."""
 
 shadow = Table(
     "shadow",

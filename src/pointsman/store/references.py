@@ -37,12 +37,18 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 class Alarm(msgspec.Struct, frozen=True):
-    """Something drifted. reference: compared with which; at_ms: start of the day"""
+    """Something drifted. reference: compared with which; at_ms: start of the hour or day
+
+    psi: its index, over bound; n: rows behind it
+    """
 
     project: str
     reference: str
     at_ms: int
     name: str
+    psi: float
+    bound: float
+    n: int
     sentence: str
 
 

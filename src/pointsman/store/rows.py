@@ -72,6 +72,7 @@ def decision_row(record: DecisionRecord) -> tuple[Any, ...]:
         record.idempotency_key,
         record.key,
         record.fault,
+        json_text(record.quality) if record.quality else "",
     )
 
 
@@ -81,6 +82,7 @@ def decision_of(found: Row[Any]) -> DecisionRecord:
     (_, identifier, at_ms, project, digest, table, request_id, unit, bucket, unit_hash) = row[:10]
     (context, rule, epoch, assigned, served, version, reason, served_reason) = row[10:18]
     (propensity, shares, probabilities, predicted, action, latency_us, cost, live) = row[18:26]
+    (error, pin, idempotency_key, key, fault, quality) = row[26:]
     return DecisionRecord(
         identifier,
         at_ms,
@@ -108,7 +110,12 @@ def decision_of(found: Row[Any]) -> DecisionRecord:
         cost,
         b"",
         () if live == "[]" else _names.decode(live),
-        *row[26:],
+        error,
+        pin,
+        idempotency_key,
+        key,
+        fault,
+        _names.decode(quality) if quality else (),
     )
 
 

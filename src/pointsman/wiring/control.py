@@ -47,6 +47,7 @@ from pointsman.controller.process import Loop
 from pointsman.controller.project_metrics import ProjectMetrics
 from pointsman.controller.project_routes import ProjectRoutes
 from pointsman.controller.projects import Projects
+from pointsman.controller.quality_routes import QualityRoutes
 from pointsman.controller.reachable import Reachable
 from pointsman.controller.registered import Registered
 from pointsman.controller.report_routes import ReportRoutes
@@ -77,6 +78,7 @@ from pointsman.wiring.alerting import Alerts
 from pointsman.wiring.checkup import Background, Checkup
 from pointsman.wiring.handover import Handover, Ready, say_ready, taken_over
 from pointsman.wiring.settings import Settings
+from pointsman.wiring.telemetry import Telemetry
 
 INGEST_S: Final = 0.2
 KEEP_S: Final = 60.0
@@ -107,12 +109,16 @@ class Controller:
             self.created = _first_start(ledger, handover)
             base = (self.engine, self.feed, ledger, clock)
             self.links = Links(wanted.dashboard_url)
-            self.loops, self.news, self.app = _graph(wanted, handover, base, self.links)
+            self.telemetry = Telemetry(wanted)
+            outside = (self.links, self.telemetry)
+            self.loops, self.news, app = _graph(wanted, handover, base, outside)
+            self.app = self.telemetry.around(app)
         except BaseException:
             self.lock.close()
             raise
 
     def close(self) -> None:
+        self.telemetry.close()
         self.engine.dispose()
         self.lock.close()
 
@@ -121,9 +127,10 @@ def _graph(
     wanted: Settings,
     handover: Handover,
     base: tuple[Engine, Feed, Ledger, SystemClock],
-    links: Links,
+    outside: tuple[Links, Telemetry],
 ) -> tuple[list[Loop], News, ASGIApp]:
     engine, feed, ledger, clock = base
+    links, telemetry = outside
     blobs = BlobStore(wanted.blobs)
     registries, local = sources.registries(wanted)
     known = sources.Sources(registries, local)
@@ -147,7 +154,7 @@ def _graph(
     )
     watch = Watch(ledger, projects, workers, lambda: intake.caught_up_ms)
     deeds = Deeds(ledger, projects, known, sources.notifier(wanted, clock))
-    rollouts = Rollouts(ledger, watch, deeds)
+    rollouts = Rollouts(ledger, watch, deeds, telemetry.witness)
     ingesting = Loop("ingest", intake.turn, INGEST_S)
     keeping = Loop("housekeeping", lambda: keeper.sweep().more, KEEP_S)
     archiving = Loop("archive", lambda: archiver.turn().more, ARCHIVE_S)
@@ -197,6 +204,7 @@ def _graph(
         *ControllerMetrics(wanted.data, ledger, measured, intake, loops).routes(),
         *alerts.routes(),
         *ShadowRoutes(Shadowing(ledger, projects)).routes(),
+        *QualityRoutes(ledger, projects).routes(),
         *ExportRoutes(exports).routes(),
         *ReportRoutes(Reports(wanted.data / "reports", ledger, projects)).routes(),
         *AccessRoutes(ledger).routes(),

@@ -1,4 +1,5 @@
-"""Logging of our own processes: one line an event on standard error, secrets left out."""
+"""Logging of our own processes: one line an event on standard error, secrets left out, and the
+trace named that a line belongs to."""
 
 import logging
 import sys
@@ -6,6 +7,8 @@ from collections.abc import MutableMapping
 from typing import Any, Final
 
 import structlog
+
+from pointsman.telemetry.current import with_trace
 
 _SECRET: Final = ("token", "secret", "password", "authorization")
 
@@ -18,6 +21,7 @@ def configure(level: str) -> None:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            with_trace,
             _without_secrets,
             structlog.dev.ConsoleRenderer(
                 colors=False, exception_formatter=structlog.dev.plain_traceback

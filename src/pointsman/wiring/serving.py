@@ -25,6 +25,8 @@ from pointsman.gateway.settings import ENVIRONMENT as WORKER_VARIABLE
 from pointsman.gateway.settings import WorkerSettings
 from pointsman.store.secret import TOKEN_PREFIX, digest_of, fresh_secret
 from pointsman.supervisor import Child, Supervisor
+from pointsman.telemetry import switches
+from pointsman.telemetry.dogstatsd import Client
 from pointsman.wiring import handover, logs
 from pointsman.wiring.handover import Handover
 from pointsman.wiring.settings import Settings, is_loopback
@@ -39,6 +41,7 @@ _BACKLOG: Final = 1024
 def serve(wanted: Settings) -> int:
     """Runs everything on this machine until a signal; the exit code."""
     wanted.check_secrets()
+    wanted.check_tracing()
     _check_exposed(wanted.admin_host, wanted, "the admin API", "--admin-host")
     _check_exposed(wanted.host, wanted, "the data plane", "--host", keys=True)
     with _owned(wanted), _data_socket(wanted) as data, _reserved_port(wanted) as admin_port:
@@ -47,6 +50,7 @@ def serve(wanted: Settings) -> int:
 
 def gateway(wanted: Settings) -> int:
     """Runs gateway workers and a model runner for a controller elsewhere; the exit code."""
+    wanted.check_tracing()
     _check_exposed(wanted.host, wanted, "the data plane", "--host")
     if not wanted.admin_url:
         raise PointsmanError(
@@ -79,11 +83,19 @@ class _Parent:
         return asyncio.run(self._watch_over(Supervisor(children)))
 
     async def _watch_over(self, supervisor: Supervisor) -> int:
-        guard = asyncio.create_task(self._guard(), name="guard")
+        beside = [asyncio.create_task(self._guard(), name="guard")]
+        if self._wanted.dogstatsd:
+            # Only here: it brings along what makes `/metrics`, which this process has no use for.
+            from pointsman.gateway.datadog import Report
+
+            counters = self._wanted.data / "gateway" / COUNTERS
+            report = Report(counters, Client(self._wanted.dogstatsd, os.environ))
+            beside.append(asyncio.create_task(report.run(), name="dogstatsd"))
         try:
             return await supervisor.run(self._announce)
         finally:
-            guard.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _guard(self) -> None:
         """Looks at the workers' counts every second, for as long as they run."""
@@ -132,7 +144,12 @@ class _Parent:
             return await asyncio.to_thread(_answers, self._runner_socket)
 
         return Child(
-            "runner", arguments, hidden=self._wanted.secret_variables, stage=1, ready=ready
+            "runner",
+            arguments,
+            # Models may bring code along; the keys of tracing backends are none of its business.
+            hidden=self._wanted.secret_variables | switches.SECRET,
+            stage=1,
+            ready=ready,
         )
 
     def _workers(self) -> list[Child]:
@@ -153,6 +170,8 @@ class _Parent:
             loopback=is_loopback(wanted.host),
             insecure=wanted.insecure,
             log_level=wanted.log_level,
+            tracing=wanted.tracing,
+            trace_unit=wanted.trace_unit,
         )
         return Child(
             f"worker-{slot}",
@@ -353,6 +372,9 @@ def _environment(wanted: Settings) -> dict[str, str]:
         "INSECURE": str(wanted.insecure).lower(),
         "POLL_S": str(wanted.poll_s),
         "LOG_LEVEL": wanted.log_level,
+        "TRACING": str(wanted.tracing).lower(),
+        "TRACE_UNIT": wanted.trace_unit,
+        "DOGSTATSD": wanted.dogstatsd,
     }
     return {f"POINTSMAN_{name}": value for name, value in pairs.items()}
 

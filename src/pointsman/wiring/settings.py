@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from pointsman.domain.errors import Kind, PointsmanError, Violation
 from pointsman.domain.names import is_name
 from pointsman.spec.scalars import Bytes, Milliseconds
+from pointsman.telemetry import dogstatsd, switches
 from pointsman.wiring import secrets
 
 _FLAGS: Final = {
@@ -37,9 +38,10 @@ _NO_FLAG: Final = frozenset(
         "prepare_timeout_s",
         "prepare_memory",
         "prepare_model",
+        "trace_unit",
     }
 )
-_SHOWN: Final = _NO_FLAG | {"port", "admin_port", "workers", "log_level"}
+_SHOWN: Final = _NO_FLAG | {"port", "admin_port", "workers", "log_level", "dogstatsd"}
 _TOKENS: Final = frozenset({"POINTSMAN_TOKEN", "POINTSMAN_GATEWAY_TOKEN"})
 
 RECEIVER_TYPES: Final = ("webhook", "slack", "email", "pagerduty")
@@ -69,6 +71,10 @@ class Settings(BaseSettings):
         receiver_secrets: by name, references to what webhooks are signed with; http_receivers:
         names of those that may be reached without TLS beyond this machine
     dashboard_url: address people reach the dashboard at, for links; empty = the admin API's own
+    tracing: send traces and events by OTLP, as the standard OTEL_* variables say; trace_unit: what
+        they say of a unit: nothing, a hash of it, or itself
+    dogstatsd: HOST:PORT of a Datadog agent that metrics and events go to by UDP; by default what
+        DD_AGENT_HOST and DD_DOGSTATSD_PORT say, nowhere without them
     poll_s: how often the registry is asked. 2 s, so that a move is noticed within 5 s
     journal_keep, journal_max: how long segments that are taken in stay, in ms, and of how many
         bytes; archive_gather: how long one may wait for others to share an archive file with, in
@@ -100,6 +106,11 @@ class Settings(BaseSettings):
     receiver_secrets: Annotated[dict[str, str], NoDecode] = Field(default={})
     http_receivers: Annotated[frozenset[str], NoDecode] = frozenset()
     dashboard_url: str = ""
+    tracing: bool = False
+    trace_unit: Literal["none", "hashed", "plain"] = "none"
+    dogstatsd: str = Field(
+        default_factory=lambda: dogstatsd.address_from(os.environ), validate_default=True
+    )
     poll_s: Annotated[float, Field(gt=0, le=3600)] = 2.0
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = (
         "info"
@@ -184,6 +195,13 @@ class Settings(BaseSettings):
             raise ValueError(f"the secret is given in plain text; {secrets.HINT}")
         return value
 
+    @field_validator("dogstatsd")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value:
+            dogstatsd.parse_address(value)
+        return value
+
     @field_validator("trusted", "local_roots", "admin_host_names", "http_receivers", mode="before")
     @classmethod
     def _list(cls, value: object) -> object:
@@ -263,6 +281,11 @@ class Settings(BaseSettings):
         for name in self.receivers:
             self.receiver_address(name)
             self.receiver_secret(name)
+
+    def check_tracing(self) -> None:
+        """Raises PointsmanError where tracing is on and cannot be, or its variables say nothing."""
+        if self.tracing:
+            switches.check(os.environ)
 
     @property
     def secret_variables(self) -> frozenset[str]:

@@ -51,6 +51,9 @@ def upgrade() -> None:
         sa.Column("reference", sa.Text(), nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("psi", sa.Float(), nullable=False),
+        sa.Column("bound", sa.Float(), nullable=False),
+        sa.Column("n", sa.BigInteger(), nullable=False),
         sa.Column("sentence", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("project", "reference", "at_ms", "name"),
     )

@@ -1,0 +1,1 @@
+"""What leaves for tracing backends and Datadog: trace context, spans, events, DogStatsD lines."""
