@@ -96,6 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # A wrong option would end with 2, which a script that runs `plan` takes for changes.
         if end.code == _CHANGES and not isinstance(end.__context__, typer.Exit):
             raise SystemExit(1) from None
+        # CPython remembers a Ctrl-C that came out of code made from text, such as a dataclass that
+        # is being imported, though it was caught since; with `python -m` the program would then die
+        # of the signal instead of ending with 130. Any other such code makes it forget.
+        exec("")  # noqa: S102
         raise
 
 
