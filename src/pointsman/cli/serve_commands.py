@@ -221,6 +221,7 @@ def controller(
 ) -> None:
     """Run the controller alone: admin API, ingester, registry watch."""
     with reporting():
+        from pointsman.plugins import posting
         from pointsman.wiring import control, settings
 
         given: dict[str, Any] = {
@@ -246,7 +247,7 @@ def controller(
             "log_level": log_level,
         }
         wanted = settings.load(**given)
-        if not settings.is_loopback(wanted.admin_host) and not wanted.insecure:
+        if not posting.is_loopback(wanted.admin_host) and not wanted.insecure:
             raise PointsmanError(
                 Kind.FORBIDDEN,
                 f"--admin-host {wanted.admin_host}: reached beyond this machine, without TLS",

@@ -204,13 +204,11 @@ def _write_back(connection: Connection, at: Place, now_ms: int) -> Iterator[Cond
 def _drifted(connection: Connection, at: Place, now_ms: int) -> Iterator[Condition]:
     """What people were told of the newest hour or day that is over."""
     wanted = at.project.spec.drift
-    window_ms = wanted.window_s * 1000
-    since = now_ms - now_ms % window_ms - window_ms
     found = [
         Drifted(one.name, one.psi, one.bound, one.n, one.sentence)
-        for one in references.alarms(connection, at.name, since)
+        for one in references.alarms(connection, at.name, wanted.newest_over_ms(now_ms))
     ]
-    yield from drifted(at.name, found, window_ms, holds=wanted.on_drift == "hold")
+    yield from drifted(at.name, found, wanted.window_s * 1000, holds=wanted.on_drift == "hold")
 
 
 def _worker(report: WorkerReport, revision: Revision) -> Worker:

@@ -19,11 +19,12 @@ from pointsman.judge.verdict import Code
 from pointsman.rollout.machine import Phase
 from pointsman.rollout.observation import Verdict
 from pointsman.spec import canonical
+from pointsman.spec.models import Drift
 from pointsman.store import outbox, overview, published, references, revisions
 from pointsman.store.revisions import Revision
-from pointsman.store.sketches import DAY_S
 
 _DAY_MS: Final = 86_400_000
+_USUAL_DRIFT: Final = Drift()
 PROJECT_PHASES: Final = ("serving", "updating", "degraded", "killed", "published")
 UNBELIEVED: Final = {
     Code.SAMPLE_RATIO: "sample_ratio",
@@ -173,10 +174,10 @@ def _one_of(
 
 
 def _drifted(connection: Connection, revision: Revision, now_ms: int) -> int:
-    window_ms = DAY_S * 1000
+    wanted = _USUAL_DRIFT
     if b'"drift"' in revision.spec:
-        window_ms = canonical.parse(revision.spec).spec.drift.window_s * 1000
-    since = now_ms - now_ms % window_ms - window_ms
+        wanted = canonical.parse(revision.spec).spec.drift
+    since = wanted.newest_over_ms(now_ms)
     return len({one.name for one in references.alarms(connection, revision.project, since)})
 
 

@@ -396,8 +396,7 @@ def _drifting(connection: Connection, at: Place, now_ms: int) -> str:
     wanted = at.project.spec.drift
     if wanted.on_drift != "hold":
         return ""
-    window_ms = wanted.window_s * 1000
-    since = now_ms - now_ms % window_ms - window_ms
+    since = wanted.newest_over_ms(now_ms)
     found = references.alarms(connection, at.revision.project, since)
     return ", ".join(dict.fromkeys(alarm.name for alarm in found))
 

@@ -219,6 +219,11 @@ class Drift(Block):
     def window_s(self) -> int:
         return 3_600 if self.window == "1h" else 86_400
 
+    def newest_over_ms(self, now_ms: int) -> int:
+        """Start of the newest window that is over, Unix milliseconds."""
+        window_ms = self.window_s * 1000
+        return now_ms - now_ms % window_ms - window_ms
+
 
 class LabelOutcome(Block):
     """horizon: how long after the decision a label can be trusted"""

@@ -23,13 +23,14 @@ from pointsman.gateway.counters import COUNTERS
 from pointsman.gateway.guarding import TICK_S, GuardWatch
 from pointsman.gateway.settings import ENVIRONMENT as WORKER_VARIABLE
 from pointsman.gateway.settings import WorkerSettings
+from pointsman.plugins.posting import is_loopback
 from pointsman.store.secret import TOKEN_PREFIX, digest_of, fresh_secret
 from pointsman.supervisor import Child, Supervisor
 from pointsman.telemetry import switches
 from pointsman.telemetry.dogstatsd import Client
 from pointsman.wiring import handover, logs
 from pointsman.wiring.handover import Handover
-from pointsman.wiring.settings import Settings, is_loopback
+from pointsman.wiring.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _LOCK: Final = "serve.lock"

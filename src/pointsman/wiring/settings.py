@@ -1,6 +1,5 @@
 """What an operator can say: command-line flags over environment variables over defaults."""
 
-import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -350,12 +349,3 @@ def _refused(found: list[Violation]) -> PointsmanError:
     (only,) = found
     where = f"{only.path}: " if only.path else ""
     return PointsmanError(Kind.INVALID, f"{where}{only.message}", hint=only.hint)
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
